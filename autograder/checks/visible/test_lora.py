@@ -1,0 +1,521 @@
+"""The checks of the LoRA lesson that a learner may read: examples, not all that is asked.
+
+Every expected value is worked out here, in plain torch, from this side's own copy of the inputs.
+"""
+
+import copy
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from autograder.checking import expect, expect_close, expect_equal, expect_tensor
+
+# ----------------------------------------------------------------- probes: they do, and they report
+
+
+def hold(thing):
+    """Keep an object beside the submission; what comes back is a handle on it."""
+    return thing
+
+
+def set_adapters(model, values):
+    """Give the adapters of a model, by dotted name, these (lora_A, lora_B)."""
+    import torch
+
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            layer = model.get_submodule(name)
+            layer.lora_A.copy_(lora_A)
+            layer.lora_B.copy_(lora_B)
+
+
+def set_matrices(layer, **values):
+    """Give parameters of one layer new values."""
+    import torch
+
+    with torch.no_grad():
+        for name, value in values.items():
+            getattr(layer, name).copy_(value)
+
+
+def trainable(model):
+    """Report the names of the trainable parameters."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def is_same(one, other):
+    """Report whether two handles stand for one object."""
+    return one is other
+
+
+# -------------------------------------------------------------------------------- expected values
+
+
+def output(module, x):
+    """What a module of this side answers."""
+    with torch.no_grad():
+        return module(x)
+
+
+def with_updates(net, values, scale):
+    """Return a copy of `net` whose weights, by name, have the update scale · BA added."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            update = torch.einsum("or,r...->o...", lora_B.flatten(1), lora_A)
+            net.get_submodule(name).weight += scale * update
+    return net
+
+
+def two_towers(rng):
+    """Two small networks with layers of equal names, one behind the other, and a head."""
+
+    def tower(width):
+        return nn.Sequential(
+            OrderedDict(query=rng.linear(6, 6), act=nn.Tanh(), value=rng.linear(6, width))
+        )
+
+    return nn.Sequential(OrderedDict(encoder=tower(6), decoder=tower(5), head=rng.linear(5, 3)))
+
+
+def matrices(rng, net, names, rank):
+    """Return random (lora_A, lora_B) for these layers of `net`."""
+    values = {}
+    for name in names:
+        weight = net.get_submodule(name).weight
+        ones = (1,) * (weight.dim() - 2)
+        values[name] = (
+            rng.normal(rank, *weight.shape[1:], std=0.5),
+            rng.normal(weight.shape[0], rank, *ones, std=0.5),
+        )
+    return values
+
+
+# ----------------------------------------------------------------------------------- lora_forward
+
+
+@pytest.mark.task("lora_forward", points=1)
+def test_update_is_added(student, rng):
+    """The output is the layer's plus the low-rank update, scaled by lora_alpha / rank."""
+    x, weight = rng.normal(3, 6), rng.normal(4, 6)
+    lora_A, lora_B = rng.normal(2, 6), rng.normal(4, 2)
+    expected = x @ (weight + 3.0 * lora_B @ lora_A).T
+    came = student.lora_forward(x, weight, lora_A, lora_B, 6.0)
+    expect_close(came, expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
+
+
+@pytest.mark.task("lora_forward", points=1)
+def test_bias_is_added_once(student, rng):
+    """A bias, where there is one, is added as in a linear layer."""
+    x, weight, bias = rng.normal(3, 5), rng.normal(7, 5), rng.normal(7, std=3.0)
+    lora_A, lora_B = rng.normal(2, 5), rng.normal(7, 2)
+    expected = x @ (weight + 4.0 * lora_B @ lora_A).T + bias
+    came = student.lora_forward(x, weight, lora_A, lora_B, 8.0, bias=bias)
+    expect_close(came, expected, "With a bias the output is not as stated.")
+
+
+@pytest.mark.task("lora_forward", points=1)
+def test_without_update_it_is_the_layer(student, rng):
+    """With a B of zeros the output is the frozen layer's."""
+    x, weight, bias = rng.normal(4, 5), rng.normal(3, 5), rng.normal(3)
+    came = student.lora_forward(x, weight, rng.normal(2, 5), torch.zeros(3, 2), 2.0, bias=bias)
+    expect_close(came, x @ weight.T + bias, "With lora_B = 0 the update should vanish.")
+
+
+# ------------------------------------------------------------------------------------ lora_linear
+
+
+@pytest.mark.task("lora_linear", points=2)
+def test_layer_adds_its_scaled_update(student, rng):
+    """The layer adds the low-rank update to its base, scaled by lora_alpha / rank."""
+    base, x = rng.linear(8, 5), rng.normal(3, 8)
+    lora_A, lora_B = rng.normal(2, 8), rng.normal(5, 2)
+    layer = student.LoRALinear(base, rank=2, lora_alpha=6.0)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    expected = output(base, x) + 3.0 * x @ lora_A.T @ lora_B.T
+    expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_layer_has_its_attributes(student, rng):
+    """lora_A is (rank, in), lora_B is (out, rank); rank and lora_alpha are kept as given."""
+    layer = student.LoRALinear(rng.linear(7, 4), rank=3, lora_alpha=6.0)
+    expect_tensor(layer.lora_A, (3, 7), "lora_A")
+    expect_tensor(layer.lora_B, (4, 3), "lora_B")
+    expect_equal(layer.rank, 3, "The attribute `rank` is not the rank given.")
+    expect_equal(layer.lora_alpha, 6.0, "The attribute `lora_alpha` is not what was given.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_layer_starts_as_its_base(student, rng):
+    """A new layer answers exactly as its base does."""
+    base, x = rng.linear(6, 9), rng.normal(4, 6)
+    came = student.LoRALinear(base, rank=2, lora_alpha=4.0)(x)
+    expect_close(came, output(base, x), "Before any training the output is not the base's.")
+
+
+# ------------------------------------------------------------------------------------ lora_conv2d
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_convolution_adds_its_scaled_update(student, rng):
+    """The layer adds B ∗ (A ∗ x) to its base, scaled by lora_alpha / rank."""
+    base, x = rng.conv2d(3, 5, 3, padding=1), rng.normal(2, 3, 6, 6)
+    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
+    layer = student.LoRAConv2d(base, 2, 6.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    expected = output(with_updates(nn.Sequential(base), values, 3.0), x)
+    expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_convolution_has_its_shapes(student, rng):
+    """lora_A is (rank, in, kh, kw), lora_B is (out, rank, 1, 1)."""
+    layer = student.LoRAConv2d(rng.conv2d(3, 6, 3), 2, 4.0)
+    expect_tensor(layer.lora_A, (2, 3, 3, 3), "lora_A")
+    expect_tensor(layer.lora_B, (6, 2, 1, 1), "lora_B")
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_merge_gives_one_convolution(student, rng):
+    """merge() gives one ordinary convolution with the layer's outputs."""
+    base, x = rng.conv2d(3, 4, 3, padding=1), rng.normal(2, 3, 5, 5)
+    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
+    layer = student.LoRAConv2d(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    merged = layer.merge()
+    expected = with_updates(nn.Sequential(base), values, 2.0)
+    expect_close(merged.weight, expected[0].weight, "The merged weight is not as stated.")
+    expect_close(merged(x), output(expected, x), "The merged convolution answers otherwise.")
+
+
+# ------------------------------------------------------------------------------------ inject_lora
+
+
+@pytest.mark.task("inject_lora", points=1.5)
+def test_named_layers_are_replaced(student, rng):
+    """The layers that are named are replaced, and their dotted names returned."""
+    model = student.run(hold, two_towers(rng))
+    names = student.inject_lora(model, ["query"], 2, 4.0)
+    expect_equal(names, ["encoder.query", "decoder.query"], "The names returned are not right.")
+    for name, out in (("encoder", 6), ("decoder", 6)):
+        layer = getattr(getattr(model, name), "query")  # noqa: B009 - a handle's attributes
+        expect_tensor(layer.lora_A, (2, 6), f"lora_A of {name}.query")
+        expect_tensor(layer.lora_B, (out, 2), f"lora_B of {name}.query")
+
+
+@pytest.mark.task("inject_lora", points=1.5)
+def test_only_adapters_and_head_train(student, rng):
+    """Adapters and the modules of train_also are trainable, and nothing else is."""
+    model = student.run(hold, two_towers(rng))
+    student.inject_lora(model, ["value"], 2, 4.0, train_also=["head"])
+    names = student.run(trainable, model)
+    adapters = [f"{part}.value.lora_{m}" for part in ("encoder", "decoder") for m in "AB"]
+    expected = sorted([*adapters, "head.weight", "head.bias"])
+    expect(type(names) is list, "The trainable parameters could not be read.")
+    missing, extra = set(expected) - set(names), set(names) - set(expected)
+    expect(not missing, f"{len(missing)} parameter(s) should be trainable and are not.")
+    expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
+
+
+@pytest.mark.task("inject_lora", points=1)
+def test_outputs_start_unchanged(student, rng):
+    """Before any training the model answers as it did."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["query", "value"], 3, 6.0)
+    expect_close(model(x), output(net, x), "The injected model answers otherwise.")
+
+
+# ------------------------------------------------------------------------------------- merge_lora
+
+
+@pytest.mark.task("merge_lora", points=1.5)
+def test_merging_keeps_the_outputs(student, rng):
+    """After merging, the base weights hold the update, and the outputs are the same."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    values = matrices(rng, net, ["encoder.query", "decoder.query"], rank=2)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["query"], 2, 4.0)
+    student.run(set_adapters, model, values)
+    student.merge_lora(model)
+    expected = with_updates(net, values, 2.0)
+    weight = model.encoder.query.base.weight
+    expect_close(weight, expected.encoder.query.weight, "A merged base weight is not as stated.")
+    expect_close(model(x), output(expected, x), "The merged model answers otherwise.")
+
+
+@pytest.mark.task("merge_lora", points=1)
+def test_unmerging_takes_it_back(student, rng):
+    """After unmerging, the base weights are the old ones and the adapters act again."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    values = matrices(rng, net, ["encoder.value", "decoder.value"], rank=2)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["value"], 2, 4.0)
+    student.run(set_adapters, model, values)
+    student.merge_lora(model)
+    student.unmerge_lora(model)
+    weight = model.encoder.value.base.weight
+    expect_close(weight, net.encoder.value.weight, "A base weight is not the old one.")
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "The unmerged model answers otherwise than before merging.")
+
+
+@pytest.mark.task("merge_lora", points=1)
+def test_both_return_the_model(student, rng):
+    """merge_lora and unmerge_lora return the very model they were given."""
+    model = student.run(hold, two_towers(rng))
+    student.inject_lora(model, ["query"], 2, 4.0)
+    merged = student.run(is_same, student.merge_lora(model), model)
+    expect_equal(merged, True, "merge_lora did not return the model it was given.")
+    unmerged = student.run(is_same, student.unmerge_lora(model), model)
+    expect_equal(unmerged, True, "unmerge_lora did not return the model it was given.")
+
+
+# -------------------------------------------------------------------------------- lora_state_dict
+
+
+@pytest.mark.task("lora_state_dict", points=1)
+def test_state_holds_adapters_and_head(student, rng):
+    """The state holds the adapters and the train_also modules, under the model's names."""
+    net = two_towers(rng)
+    values = matrices(rng, net, ["encoder.query", "decoder.query"], rank=2)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["query"], 2, 4.0, train_also=["head"])
+    student.run(set_adapters, model, values)
+    state = student.lora_state_dict(model)
+    expect(type(state) is dict, "lora_state_dict should return a dict.")
+    expected = {"head.weight": net.head.weight, "head.bias": net.head.bias}
+    for name, (lora_A, lora_B) in values.items():
+        expected |= {f"{name}.lora_A": lora_A, f"{name}.lora_B": lora_B}
+    settings = {f"{name}.{part}" for name in values for part in ("rank", "lora_alpha")}
+    missing = len((expected.keys() | settings) - state.keys())
+    extra = len(state.keys() - (expected.keys() | settings))
+    expect(not missing, f"{missing} entries are missing from the state.")
+    expect(not extra, f"The state holds {extra} entries that do not belong there.")
+    for name, tensor in expected.items():
+        expect_close(state[name], tensor, f"The entry {name} is not the model's.")
+
+
+@pytest.mark.task("lora_state_dict", points=1.5)
+def test_saved_and_loaded_it_answers_alike(student, rng):
+    """Loaded into a fresh base that has been injected alike, the state gives the same outputs."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    values = matrices(rng, net, ["encoder.value", "decoder.value"], rank=2)
+    fresh = copy.deepcopy(net)
+    fresh.head = rng.linear(5, 3)
+    first, second = student.run(hold, net), student.run(hold, fresh)
+    for model in (first, second):
+        student.inject_lora(model, ["value"], 2, 4.0, train_also=["head"])
+    student.run(set_adapters, first, values)
+    student.load_lora(second, student.lora_state_dict(first))
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(second(x), expected, "The loaded model does not answer as the saved one.")
+
+
+@pytest.mark.task("lora_state_dict", points=1)
+def test_state_tells_rank_and_alpha(student, rng):
+    """The state tells each adapter's rank and lora_alpha as tensors without dimensions."""
+    model = student.run(hold, two_towers(rng))
+    student.inject_lora(model, ["encoder.query"], 3, 4.5)
+    state = student.lora_state_dict(model)
+    expect(type(state) is dict, "lora_state_dict should return a dict.")
+    rank = expect_tensor(state.get("encoder.query.rank"), (), "The entry of the rank", torch.int64)
+    alpha = state.get("encoder.query.lora_alpha")
+    alpha = expect_tensor(alpha, (), "The entry of lora_alpha", torch.float64)
+    expect_equal(rank.item(), 3, "The entry of the rank is not the adapter's.")
+    expect_equal(alpha.item(), 4.5, "The entry of lora_alpha is not the adapter's.")
+
+
+# -------------------------------------------------------------------------------- rank_for_budget
+
+
+@pytest.mark.task("rank_for_budget", points=1)
+def test_rank_of_one_layer(student, rng):
+    """For one linear layer it is the largest rank whose two matrices fit."""
+    width, out = int(rng.integers(5, 20)), int(rng.integers(5, 20))
+    net = nn.Sequential(OrderedDict(proj=nn.Linear(width, out)))
+    rank = int(rng.integers(2, 5))
+    budget = rank * (width + out) + 3
+    came = student.rank_for_budget(net, ["proj"], budget)
+    expect_equal(came, rank, f"Not the largest rank for {width}→{out} and a budget of {budget}.")
+
+
+@pytest.mark.task("rank_for_budget", points=1)
+def test_rank_of_many_layers(student, rng):
+    """All layers that are named share the budget, at one rank."""
+    net = two_towers(rng)
+    each = (6 + 6) + (6 + 5) + (5 + 3)  # the two called "value", and the head
+    came = student.rank_for_budget(net, ["value", "head"], 3 * each + 7)
+    expect_equal(came, 3, "Not the largest rank that all the targets can have together.")
+
+
+# ------------------------------------------------------------------------------------ dora_linear
+
+
+@pytest.mark.task("dora_linear", points=1)
+def test_dora_starts_as_its_base(student, rng):
+    """A new layer answers as its base does."""
+    base, x = rng.linear(6, 4), rng.normal(3, 6)
+    came = student.DoRALinear(base, 2, 4.0)(x)
+    expect_close(came, output(base, x), "Before any training the output is not the base's.")
+
+
+@pytest.mark.task("dora_linear", points=1)
+def test_dora_scales_directions(student, rng):
+    """An output's weights are magnitude times the unit vector along W + (lora_alpha / rank) BA."""
+    base, x = rng.linear(6, 4, bias=False), rng.normal(3, 6)
+    lora_A, lora_B, magnitude = rng.normal(2, 6), rng.normal(4, 2), rng.normal(4)
+    layer = student.DoRALinear(base, 2, 6.0)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B, magnitude=magnitude)
+    adapted = base.weight.detach() + 3.0 * lora_B @ lora_A
+    expected = (x @ adapted.T) * magnitude / adapted.square().sum(dim=1).sqrt()
+    expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
+
+
+@pytest.mark.task("dora_linear", points=1)
+def test_dora_has_its_shapes(student, rng):
+    """lora_A, lora_B and magnitude have their shapes; the magnitude starts at the rows' norms."""
+    base = rng.linear(7, 4)
+    layer = student.DoRALinear(base, 3, 6.0)
+    expect_tensor(layer.lora_A, (3, 7), "lora_A")
+    expect_tensor(layer.lora_B, (4, 3), "lora_B")
+    norms = base.weight.detach().square().sum(dim=1).sqrt()
+    expect_close(layer.magnitude, norms, "The magnitude does not start at the norms of W's rows.")
+
+
+# -------------------------------------------------------------------------------- adapt_with_lora
+
+
+def classifier(rng):
+    """A small classifier of (B, 1, 4, 4) images with three classes, in double precision."""
+    parts = OrderedDict(conv=rng.conv2d(1, 3, 3), act=nn.Tanh(), flat=nn.Flatten())
+    parts |= OrderedDict(mid=rng.linear(12, 6), act2=nn.Tanh(), head=rng.linear(6, 3))
+    return nn.Sequential(parts).double()
+
+
+def batches(rng, *sizes):
+    """Random images and labels in batches of these sizes."""
+    return [(rng.normal(n, 1, 4, 4).double(), rng.integers(0, 3, (n,))) for n in sizes]
+
+
+SETTINGS = {
+    "target_modules": ["conv", "mid"],
+    "rank": 2,
+    "lora_alpha": 4.0,
+    "train_also": ["head"],
+}
+
+
+def adapt(student, model, loader, **settings):
+    """Run adapt_with_lora; return the model it gives and the history."""
+    came = student.adapt_with_lora(model, loader, **{**SETTINGS, **settings})
+    expect(type(came) is tuple and len(came) == 2, "It should return a pair (model, history).")
+    return came
+
+
+@pytest.mark.task("adapt_with_lora", points=1)
+def test_history_has_an_entry_an_epoch(student, rng):
+    """It returns the model given and a history with one loss and one accuracy an epoch."""
+    model = student.run(hold, classifier(rng))
+    given, history = adapt(student, model, batches(rng, 4, 4), epochs=3, lr=0.01, seed=1)
+    same = student.run(is_same, given, model)
+    expect_equal(same, True, "The first thing returned is not the model given.")
+    expect(type(history) is dict, "The history should be a dict.")
+    for key in ("train_loss", "train_accuracy"):
+        values = history.get(key)
+        fine = type(values) is list and all(type(value) is float for value in values)
+        expect(fine, f"history[{key!r}] should be a list of floats.")
+        expect(len(values) == 3, f"history[{key!r}] has {len(values)} entries after 3 epochs.")
+        expect(all(map(math.isfinite, values)), f"history[{key!r}] holds NaN or infinite values.")
+
+
+@pytest.mark.task("adapt_with_lora", points=1)
+def test_adaptation_learns(student, rng):
+    """On a few examples the model's loss falls well below its start."""
+    net, loader = classifier(rng), batches(rng, 5, 5)
+    model = student.run(hold, net)
+    adapt(student, model, loader, epochs=40, lr=0.02, seed=2)
+    images, labels = torch.cat([x for x, _ in loader]), torch.cat([y for _, y in loader])
+    before = F.cross_entropy(output(net, images), labels).item()
+    logits = expect_tensor(model(images), (10, 3), "The output", torch.float64)
+    after = F.cross_entropy(logits, labels).item()
+    expect(after < 0.5 * before, f"The loss was {before:.2f} before training, {after:.2f} after.")
+
+
+@pytest.mark.task("adapt_with_lora", points=1)
+def test_base_stays_bit_for_bit(student, rng):
+    """Training leaves every base weight bit for bit as it was."""
+    net = classifier(rng)
+    model = student.run(hold, net)
+    adapt(student, model, batches(rng, 4, 4), epochs=2, lr=0.05, seed=3)
+    for name in ("conv", "mid"):
+        base = getattr(model, name).base
+        for part in ("weight", "bias"):
+            old = getattr(net.get_submodule(name), part)
+            new = expect_tensor(getattr(base, part), old.shape, f"{name}.{part}", torch.float64)
+            expect(torch.equal(new, old), f"The base's {name}.{part} has changed.")
+
+
+# ---------------------------------------------------------------------------------- lora_bug_hunt
+
+
+@pytest.mark.task("lora_bug_hunt", points=1)
+def test_mended_layer_adds_its_update(student, rng):
+    """The mended layer adds the scaled low-rank update of its input to the layer's output."""
+    base, x = rng.linear(7, 4), rng.normal(3, 7)
+    A, B = rng.normal(2, 7), rng.normal(4, 2)
+    layer = student.AdaptedLayer(base, 2, 6.0)
+    student.run(set_matrices, layer, A=A, B=B)
+    expected = output(base, x) + 3.0 * x @ A.T @ B.T
+    expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=1)
+def test_mended_step_returns_the_loss(student, rng):
+    """The mended step returns the mean cross-entropy before the step, as a float."""
+    net = nn.Sequential(rng.linear(5, 6), nn.Tanh(), rng.linear(6, 3))
+    x, labels = rng.normal(8, 5, std=2.0), rng.integers(0, 3, (8,))
+    model = student.run(hold, net)
+    loss = student.adapt_step(model, student.adapt_net(model, 2, 4.0, 0.1), x, labels)
+    expect(type(loss) is float, "adapt_step should return a float.")
+    expected = F.cross_entropy(output(net, x), labels).item()
+    right = abs(loss - expected) <= 1e-4 * expected
+    expect(right, f"adapt_step returned {loss:.4f}, which is not the loss before the step.")
+
+
+# ------------------------------------------------------------------------- numbers and statements
+
+
+NUMBERS = (
+    "trainable_768",
+    "percent_768",
+    "bert_query_value",
+    "conv_parameters",
+    "loralib_conv_parameters",
+    "largest_rank",
+)
+
+
+@pytest.mark.task("lora_numbers", points=0)
+def test_answers_are_numbers(student):
+    """Each answer given is a number; those still None are open."""
+    for name in NUMBERS:
+        value = getattr(student, name)
+        fine = value is None or (type(value) in (int, float) and math.isfinite(value))
+        expect(fine, f"{name} is not a number.")
+
+
+@pytest.mark.task("lora_statements", points=0)
+def test_judgements_are_true_or_false(student):
+    """`judged` has an entry for each of a to p: True, False or None."""
+    judged = student.judged
+    expect(type(judged) is dict, "`judged` should be a dict.")
+    letters = "abcdefghijklmnop"
+    expect_equal(sorted(map(repr, judged)), sorted(map(repr, letters)), "Its keys are not a to p.")
+    odd = [letter for letter in letters if type(judged[letter]) not in (bool, type(None))]
+    expect(not odd, f"{len(odd)} of the entries are neither True, False nor None.")

@@ -1,0 +1,196 @@
+"""Reads a submitted notebook, as if the file bit, into a `Submission`.
+
+Nothing of a notebook is believed but the text of its cells: points, grade ids and locks are the
+catalogue's. Metadata serves only to find free text, and a heading does where it is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import logging
+import os
+import stat
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+
+MAX_BYTES = 20 << 20
+MAX_CELLS = 2_000
+SUFFIXES = (".ipynb", ".py")
+
+
+class NotebookError(Exception):
+    """A file that cannot be graded; the text names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a notebook: `number` counts all cells from 1, as messages name it."""
+
+    number: int
+    source: str
+    is_code: bool = True
+    grade_id: str = ""
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass
+class Submission:
+    """A notebook as read: its cells, and what was noticed on the way."""
+
+    path: Path
+    cells: list[Cell]
+    lesson: str = ""
+    """what the notebook says of its lesson; a hint, not a fact"""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def code(self) -> list[Cell]:
+        """The code cells."""
+        return [cell for cell in self.cells if cell.is_code]
+
+
+def read(path: Path) -> Submission:
+    """Read a notebook, or a py:percent file.
+
+    Raises:
+        NotebookError: no such file, not a regular one, too large, or not a notebook.
+    """
+    text = _text(path)
+    if path.suffix == ".py":
+        notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
+    else:
+        notebook = _parse(path, lambda: nbformat.reads(text, as_version=4))
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        raise NotebookError(
+            f"{path}: a notebook without a list of cells. Save it again in Jupyter."
+        )
+    if len(cells) > MAX_CELLS:
+        raise NotebookError(f"{path}: {len(cells)} cells; at most {MAX_CELLS} are graded.")
+    metadata = _dict(notebook.get("metadata"))
+    lesson = _dict(metadata.get("autograder")).get("lesson")
+    made = [_cell(number, _dict(cell)) for number, cell in enumerate(cells, start=1)]
+    return Submission(path, made, lesson if isinstance(lesson, str) else "")
+
+
+def _text(path: Path) -> str:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotebookError(f"{path}: a symbolic link. Hand in the file itself.") from None
+        raise NotebookError(f"{path}: cannot be opened ({error.strerror}).") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotebookError(f"{path}: not a regular file.")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise NotebookError(
+            f"{path}: larger than {MAX_BYTES >> 20} MB. Clear its outputs and save it again."
+        )
+    if not data.strip():
+        raise NotebookError(f"{path}: the file is empty. Save the notebook again.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NotebookError(
+            f"{path}: not UTF-8 text (byte {error.start}). Export it again from Jupyter."
+        ) from None
+
+
+def _parse(path: Path, parse: Any) -> dict[str, Any]:
+    logger = logging.getLogger("traitlets")  # nbformat tells it of every oddity; we say our own
+    was, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _dict(parse())
+    except RecursionError:
+        raise NotebookError(f"{path}: nested too deeply to be a notebook.") from None
+    except Exception as error:  # noqa: BLE001 - parsers of hostile files raise anything
+        reason = " ".join(str(error).split())[:160]
+        raise NotebookError(
+            f"{path}: not a notebook ({reason}). Open it in Jupyter and save it again."
+        ) from None
+    finally:
+        logger.disabled = was
+
+
+def _cell(number: int, raw: dict[str, Any]) -> Cell:
+    source = raw.get("source")
+    if isinstance(source, list):
+        source = "".join(part for part in source if isinstance(part, str))
+    text = source if isinstance(source, str) else ""
+    metadata = _dict(raw.get("metadata"))
+    grade_id = _dict(metadata.get("nbgrader")).get("grade_id") or metadata.get("free_text") or ""
+    tags = metadata.get("tags")
+    return Cell(
+        number,
+        text.encode("utf-8", "replace").decode("utf-8"),
+        raw.get("cell_type") == "code",
+        grade_id if isinstance(grade_id, str) else "",
+        frozenset(tag for tag in tags if isinstance(tag, str))
+        if isinstance(tags, list)
+        else frozenset(),
+    )
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def defined_names(source: str) -> list[str]:
+    """Return the names that a cell defines at its top level; none where it does not parse."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(TransformerManager().transform_cell(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    names: list[str] = []
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.append(node.target.id)
+    return list(dict.fromkeys(names))
+
+
+def find(paths: tuple[Path, ...]) -> list[Path]:
+    """Return the notebooks among `paths`, folders searched, in a stable order.
+
+    Raises:
+        NotebookError: a path that is not there, or a folder without notebooks.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                Path(folder, name)
+                for folder, folders, names in os.walk(path)
+                for name in names
+                if name.endswith(".ipynb") and not _is_hidden(Path(folder, name), path)
+            )
+            if not inside:
+                raise NotebookError(f"{path}: no notebook (*.ipynb) in this folder.")
+            found += inside
+        elif path.is_symlink() or path.exists():
+            found.append(path)
+        else:
+            raise NotebookError(f"{path}: no such file or folder.")
+    return list(dict.fromkeys(found))
+
+
+def _is_hidden(path: Path, top: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(top).parts)

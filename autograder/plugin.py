@@ -1,0 +1,190 @@
+"""The pytest plugin: runs a lesson's checks on one student, and tells what came of each.
+
+A check is a test function marked ``@pytest.mark.task(name, points=…)``, whose docstring is the
+requirement. ``seconds=…`` is the deadline of each of its calls.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from autograder.checking import CheckFailed, Inputs
+from autograder.sandbox.wire import WireError
+from autograder.student import CALL_SECONDS, Student, StudentError
+
+CHECKS = Path(__file__).resolve().parent / "checks"
+OPTIONS = ["-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s"]
+OPTIONS += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+OPTIONS += ["-p", "no:logging", "-p", "no:warnings", "-p", "no:unraisableexception"]
+OPTIONS += ["-p", "no:threadexception", "--assert=plain", "--import-mode=importlib"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of one check: the record of `results.jsonl`."""
+
+    task: str
+    name: str
+    requirement: str
+    outcome: str
+    """``passed``, ``failed``, ``error`` (the check itself broke) or ``not_counted``"""
+    points: float
+    max_points: float
+    message: str
+    seconds: float
+    hidden: bool
+
+
+class BrokenChecks(Exception):
+    """The check files cannot be collected: the instructor's to mend."""
+
+
+class Plugin:
+    """Provides the fixtures, selects tasks and collects results."""
+
+    def __init__(
+        self,
+        student: Student,
+        seed: int,
+        tasks: Sequence[str] | None = None,
+        before: Callable[[str], None] = lambda task: None,
+    ) -> None:
+        """Check `student`.
+
+        Args:
+            student: the submission.
+            seed: the run's seed; each check draws from a stream of its own.
+            tasks: the tasks to check, or None for all.
+            before: called with a check's task before it; may raise `CheckFailed`.
+        """
+        self._student, self._seed, self._tasks, self._before = student, seed, tasks, before
+        self.results: list[CheckResult] = []
+        self.collected: list[CheckResult] = []
+        self.broken: list[str] = []
+
+    @pytest.fixture
+    def student(self, request: pytest.FixtureRequest) -> Student:
+        """Provide the submission."""
+        mark = _mark(request.node)
+        self._student._seconds = mark.kwargs.get("seconds", CALL_SECONDS)
+        return self._student
+
+    @pytest.fixture
+    def rng(self, request: pytest.FixtureRequest) -> Inputs:
+        """Provide random inputs that depend on the run's seed and the check's name alone."""
+        return Inputs((self._seed, zlib.crc32(request.node.name.encode())))
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Declare the markers."""
+        config.addinivalue_line("markers", "task(name, points, seconds): what the check is for")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a check file that cannot be read."""
+        if report.failed:
+            self.broken.append(str(report.longrepr))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the checks of the chosen tasks."""
+        if self._tasks is not None:
+            items[:] = [item for item in items if _mark(item).args[0] in self._tasks]
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note every check, as one that has not run."""
+        self.collected = [_result(item, "not_counted", 0.0, "", 0.0) for item in session.items]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        """Run one check and record what came of it; nothing of it reaches pytest's report."""
+        start = time.monotonic()
+        outcome, share, message = "passed", 1.0, ""
+        try:
+            self._before(_mark(item).args[0])
+            yield
+        except CheckFailed as error:
+            outcome, share, message = "failed", error.share, str(error)
+        except (StudentError, WireError) as error:
+            outcome, share, message = "failed", 0.0, str(error)
+        except AssertionError as error:
+            outcome, share = "failed", 0.0
+            message = str(error) or "The requirement does not hold."
+        except Exception as error:  # noqa: BLE001 - recorded as the check's own error, for the grader
+            outcome, share = "error", 0.0
+            message = f"The check could not make use of what came ({type(error).__name__})."
+        self.results.append(_result(item, outcome, share, message, time.monotonic() - start))
+
+
+def _mark(item: pytest.Item) -> pytest.Mark:
+    mark = item.get_closest_marker("task")
+    if mark is None:
+        raise BrokenChecks(f"{item.nodeid} has no @pytest.mark.task")
+    return mark
+
+
+def _result(
+    item: pytest.Item, outcome: str, share: float, message: str, seconds: float
+) -> CheckResult:
+    mark = _mark(item)
+    points = float(mark.kwargs["points"])
+    function = getattr(item, "function", None)
+    return CheckResult(
+        task=mark.args[0],
+        name=item.name,
+        requirement=" ".join((function.__doc__ or item.name).split()),
+        outcome=outcome,
+        points=round(share * points, 4),
+        max_points=points,
+        message=message,
+        seconds=round(seconds, 4),
+        hidden=CHECKS / "visible" not in item.path.parents,
+    )
+
+
+def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
+    """Return the check files of a lesson, as named by its short name.
+
+    Args:
+        lesson: as in ``lora``.
+        hidden: whether the hidden ones too, where this edition has them.
+        extra: a folder with checks of the instructor's own.
+    """
+    folders = [CHECKS / "visible"] + [CHECKS / "hidden"] * hidden + [extra] * (extra is not None)
+    found = [folder / f"test_{lesson}.py" for folder in folders if folder is not None]
+    return [path for path in found if path.is_file()]
+
+
+def census(paths: Sequence[Path]) -> list[CheckResult]:
+    """Return the checks in `paths`, unrun."""
+    plugin = Plugin(Student(_Nobody()), seed=0)
+    run(plugin, paths, "--collect-only")
+    return plugin.collected
+
+
+class _Nobody:
+    """The transport of a census: nothing is asked."""
+
+    def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
+        raise WireError("a census asks nothing")
+
+
+def run(plugin: Plugin, paths: Sequence[Path], *options: str) -> list[CheckResult]:
+    """Run the checks in `paths`; return the results in the files' order.
+
+    Raises:
+        BrokenChecks: a file cannot be collected, or holds no check.
+    """
+    if not paths:
+        return []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
+        patch.delenv("PYTEST_PLUGINS", raising=False)
+        code = pytest.main([*OPTIONS, *options, *map(str, paths)], plugins=[plugin])
+    if plugin.broken or code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise BrokenChecks("\n".join(plugin.broken) or f"pytest ended with {code}")
+    return plugin.results

@@ -1,0 +1,195 @@
+"""Where a submission's code runs: its cells in an IPython shell, then calls from the grader.
+
+The same `Executor` answers in the sandbox, fed by a socket (`serve`), and in a learner's own
+notebook, fed directly: a check sees copies in both and cannot tell which.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import pickle
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autograder.sandbox import wire
+
+MAX_TEXT = 2_000
+"""Characters of an exception's text that travel."""
+
+
+class Missing(Exception):
+    """A name that the submission does not define."""
+
+
+class Executor:
+    """Answers requests on the objects of one submission.
+
+    A request is a pickled ``(operation, target, args, kwargs)``; the reply is
+    ``{"value": …}`` or ``{"error": {"type", "text", "where"}}``, encoded by `wire.encode`.
+    """
+
+    def __init__(
+        self,
+        namespace: dict[str, Any],
+        locate: Callable[[str], str | None],
+        run_cell: Callable[[int, str], None] | None = None,
+    ) -> None:
+        """Serve `namespace`.
+
+        Args:
+            namespace: the submission's names.
+            locate: names the cell that a code object's file name stands for.
+            run_cell: runs a cell; absent where the notebook's own kernel has run them.
+        """
+        self._namespace = namespace
+        self._locate = locate
+        self._run_cell = run_cell
+        self._objects: dict[int, object] = {}
+        self._count = 0
+
+    def answer(self, request: bytes) -> tuple[bytes, bytes]:
+        """Do what a request asks, and encode what came of it."""
+        try:
+            with _silence():
+                operation, target, args, kwargs = _Unpickler(request, self._objects).load()
+                return self._reply({"value": self._do(operation, target, args, kwargs)})
+        except BaseException as error:  # noqa: BLE001 - a submission may raise anything at all
+            return self._reply({"error": self._describe(error)})
+
+    def _do(
+        self, operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        match operation:
+            case "name":
+                if target not in self._namespace:
+                    raise Missing(target)
+                return self._namespace[target]
+            case "attribute":
+                return getattr(target, args[0])
+            case "call":
+                return target(*args, **kwargs)
+            case "cell" if self._run_cell is not None:
+                return self._run_cell(*args)
+            case "forget":
+                self._objects.clear()
+                return None
+        raise wire.WireError(f"an unknown operation: {operation}")
+
+    def _reply(self, message: dict[str, Any]) -> tuple[bytes, bytes]:
+        return wire.encode(message, self._keep)
+
+    def _keep(self, item: object) -> int:
+        self._count += 1
+        self._objects[self._count] = item
+        return self._count
+
+    def _describe(self, error: BaseException) -> dict[str, Any]:
+        if isinstance(error, Missing):
+            return {"type": "Missing", "text": str(error), "where": "", "bases": []}
+        return {
+            "type": type(error).__name__[:100],
+            "text": _text(error),
+            "where": self._where(error),
+            "bases": [base.__name__[:100] for base in type(error).__mro__[:20]],
+        }
+
+    def _where(self, error: BaseException) -> str:
+        """Name the last frame in the student's own cells: never one of a check or a library."""
+        where = ""
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            cell = self._locate(frame.f_code.co_filename)
+            if cell is not None:
+                where = f"{cell}, line {line}"
+        return where
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a request; handles in it become the objects that they stand for."""
+
+    def __init__(self, request: bytes, objects: dict[int, object]) -> None:
+        super().__init__(io.BytesIO(request))
+        self._objects = objects
+
+    def persistent_load(self, pid: int) -> object:
+        return self._objects[pid]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        text = str(error)
+        return text[:MAX_TEXT] if type(text) is str else "(no text)"
+    except BaseException:  # noqa: BLE001 - a student's __str__ may raise anything
+        return "(its text could not be read)"
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what a call prints: it could print the hidden inputs."""
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - os.devnull is no path
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+class Cells:
+    """An IPython shell that runs a submission's cells and remembers which file name is which."""
+
+    def __init__(self) -> None:
+        """Start a shell without history, prompt or display."""
+        from IPython.core.compilerop import CachingCompiler
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        cells = self
+
+        class Compiler(CachingCompiler):
+            def get_code_name(self, raw_code: str, code: str, number: int) -> str:
+                return f"<cell {cells.number}>"
+
+        self.number = 0
+        config = Config()
+        config.HistoryManager.enabled = False
+        self.shell = InteractiveShell.instance(config=config, compiler_class=Compiler)
+        builtins.input = lambda prompt="": ""  # nobody is there to answer
+
+    def run(self, number: int, source: str) -> None:
+        """Run one cell; what it raises comes out.
+
+        Args:
+            number: the cell's place in the notebook, from 1, as messages name it.
+            source: its text, magics allowed.
+        """
+        self.number = number
+        self.shell.run_cell(source, store_history=False).raise_error()
+
+    def locate(self, file_name: str) -> str | None:
+        """Return the cell that a code object's file name stands for."""
+        return file_name.strip("<>") if file_name.startswith("<cell ") else None
+
+
+def serve(sock: socket.socket) -> None:
+    """Answer the grader's requests until it hangs up: in a closed-off process only."""
+    cells = Cells()
+    executor = Executor(cells.shell.user_ns, cells.locate, cells.run)
+    while True:
+        try:
+            nonce, request, _ = wire.receive(sock, (wire.MAX_REQUEST, 0))
+        except EOFError:
+            return
+        wire.send(sock, nonce, *executor.answer(request))
+
+
+def kernel_locator() -> Callable[[str], str | None]:
+    """Return the locator for the notebook in whose kernel this runs."""
+    names: dict[str, Any] = getattr(
+        sys.modules["IPython"].get_ipython().compile, "_filename_map", {}
+    )
+    return lambda file_name: f"In [{names[file_name]}]" if file_name in names else None

@@ -1,0 +1,133 @@
+"""The warm process in the sandbox: imports what submissions import, then forks a child for each.
+
+Started by `launch` as ``python -m autograder.sandbox.zygote MODE`` with a SOCK_SEQPACKET control
+socket on descriptor `CONTROL`. One message there, carrying two descriptors, is one child:
+
+- the *channel*, on which the child answers requests (`child.serve`);
+- the *birth* socket, on which the child's parent reports its pidfd, and later how it ended.
+
+MODE is ``nested`` (each child in its own namespaces), ``single`` (one child, then the end, in the
+namespaces that bubblewrap made) or ``none`` (one's own notebooks: no isolation at all).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from autograder.sandbox import child, harden
+
+CONTROL = 3
+WARM = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "peft",
+    "sklearn.metrics",
+    "scipy.stats",
+    "matplotlib.pyplot",
+    "tqdm.auto",
+    "IPython.core.interactiveshell",
+)
+
+
+def main() -> None:
+    """Warm up, report what is seen from inside, then fork a child per message."""
+    mode = sys.argv[1]
+    control = socket.socket(fileno=CONTROL)
+    for name in WARM:
+        importlib.import_module(name)
+    torch = sys.modules["torch"]
+    torch.set_num_threads(1)
+    if mode == "single":
+        harden.hide_from_siblings()
+    gc.collect()
+    gc.freeze()
+    report = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "uid": os.getuid(),
+        "autograder": sorted(path.name for path in Path(child.__file__).parent.parent.iterdir()),
+    }
+    control.send(msgpack.packb(report))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
+        if not message:
+            return
+        if os.fork() == 0:
+            _parent(mode, msgpack.unpackb(message), *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _parent(mode: str, limits: dict[str, Any], channel: int, birth: int) -> None:
+    """Fork the child, report its pidfd and its end; never returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.close(CONTROL)
+    report = socket.socket(fileno=birth)
+    code = 1
+    try:
+        if mode != "none":
+            harden.die_with_parent()
+        if mode == "nested":
+            harden.own_namespaces()
+        pid = os.fork()
+        if pid == 0:
+            report.close()
+            _child(mode, limits, channel)
+        os.close(channel)
+        socket.send_fds(report, [b"born"], [os.pidfd_open(pid)])
+        _, status = os.waitpid(pid, 0)
+        report.send(str(os.waitstatus_to_exitcode(status)).encode())
+        code = 0
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            report.send(f"refused: {error}".encode())
+    finally:
+        os._exit(code)
+
+
+def _child(mode: str, limits: dict[str, Any], channel: int) -> None:
+    """Close this process off, then serve; never returns."""
+    code = 1
+    try:
+        os.setsid()
+        harden.die_with_parent()
+        if mode == "nested":
+            harden.own_mounts(limits["scratch"])
+        if mode == "none":
+            os.chdir(tempfile.mkdtemp(prefix="autograder-"))
+        else:
+            os.chdir(harden.SCRATCH)
+        harden.close_descriptors(channel)
+        processes = limits["processes"] if mode != "none" else None
+        harden.limit(limits["memory"], processes, limits["files"], limits["scratch"])
+        if mode == "nested":
+            harden.seal_sysctls()
+        if mode != "none":
+            harden.drop_capabilities(bounding=mode == "nested")
+            harden.filter_system_calls(limits["filter"])
+        sock = socket.socket(fileno=channel)
+        sock.sendall(b"+")
+        child.serve(sock)
+        code = 0
+    except BaseException as error:  # noqa: BLE001 - told to the grader, which runs nothing then
+        with contextlib.suppress(OSError):
+            os.write(channel, f"-{type(error).__name__}: {error}".encode()[:500])
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the lessons start from: a little data and small pretrained models, all offline."""
