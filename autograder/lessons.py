@@ -225,7 +225,7 @@ def solution_notebook(source: Path) -> NotebookNode:
     Raises:
         LessonError: a task without a check, a check without points, or a name used twice.
     """
-    notebook = jupytext.read(source, fmt="py:percent")
+    notebook: NotebookNode = jupytext.read(source, fmt="py:percent")
     notebook.metadata = NotebookNode(
         kernelspec=KERNEL,
         language_info={"name": "python"},
@@ -278,12 +278,11 @@ def release(notebook: NotebookNode) -> NotebookNode:
     from nbgrader import preprocessors
 
     names = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums")
-    notebook = nbformat.from_dict(notebook)
+    released: NotebookNode = nbformat.from_dict(notebook)
     for name in names:
-        made = getattr(preprocessors, name)(config=Config())
-        notebook, _ = made.preprocess(notebook, {})
-    made: NotebookNode = nbformat.from_dict(notebook)
-    return made
+        step = getattr(preprocessors, name)(config=Config())
+        released, _ = step.preprocess(released, {})
+    return released
 
 
 def reference(lesson: str) -> types.ModuleType:

@@ -419,8 +419,9 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     - a name in target_modules or train_also matches nothing;
     - any module matched by target_modules is neither an nn.Linear nor an nn.Conv2d, or is a
       convolution with groups > 1;
-    - a matched target is the out_proj of an nn.MultiheadAttention (which reads its weight and never
-      calls it, so that an adapter there would do nothing);
+    - a matched target stands directly in an nn.MultiheadAttention (out_proj) or an
+      nn.TransformerEncoderLayer (linear1, linear2): these read its weight past its forward, the
+      second in eval mode, so that an adapter there would do nothing or fail;
     - a matched target lies inside a `train_also` module (or is one);
     - a target's weight or bias is also the parameter of another module (tied weights), or a
       parameter inside a `train_also` module is also one of a module outside of them;
@@ -448,8 +449,9 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
             raise ValueError(f"{name} is a {type(module).__name__}: neither Linear nor Conv2d")
         if isinstance(module, nn.Conv2d) and module.groups > 1:
             raise ValueError(f"{name} is a grouped convolution")
-        if isinstance(model.get_submodule(name.rpartition(".")[0]), nn.MultiheadAttention):
-            raise ValueError(f"{name} is read, not called, by its MultiheadAttention")
+        parent = model.get_submodule(name.rpartition(".")[0])
+        if isinstance(parent, (nn.MultiheadAttention, nn.TransformerEncoderLayer)):
+            raise ValueError(f"{type(parent).__name__} reads the weight of {name} past its forward")
         if id(module) in trained:
             raise ValueError(f"{name} is in train_also, too")
         if any(len(owners[id(parameter)]) > 1 for parameter in module.parameters()):
@@ -1266,7 +1268,7 @@ check("lora_statements")
 # | 2 | the base is frozen and whole; the *update* is the product BA, added with the factor α/r |
 # | 1 | the shapes, and the number of trainable parameters of an example |
 # | 2 | A random, B zero: why not both zero, and what the first step changes |
-# | 2 | what shrinks (gradients, optimizer state, checkpoints), and what does not (the forward pass) |
+# | 2 | what shrinks (gradients, optimizer state, checkpoints), what does not (the forward pass) |
 # | 1 | inference: no extra cost if merged, some if not, and a reason to leave it unmerged |
 # | 1 | where it goes: which layers, the new head, batch-norm |
 # | 1 | a limit, with a source: it may learn less; it forgets less, which is not nothing |
@@ -1442,13 +1444,13 @@ check("lora_statements")
 # mode, so nothing is rescaled — loralib `layers.py`; PyTorch, `nn.Dropout`.
 #
 # </details>
-# <details><summary>The adapter loads without an error and the model is at chance. First suspect?</summary>
+# <details><summary>The adapter loads without an error, the model is at chance: why?</summary>
 #
 # The head: new, random, and not saved with the adapter. In peft name it in `modules_to_save` —
 # peft, troubleshooting guide.
 #
 # </details>
-# <details><summary>Why can't you adapt the `out_proj` of `nn.MultiheadAttention` in this way?</summary>
+# <details><summary>Why not adapt the `out_proj` of `nn.MultiheadAttention` so?</summary>
 #
 # Its forward hands `self.out_proj.weight` to a function and never calls the module, so a wrapper's
 # forward would not run — PyTorch, `torch/nn/modules/activation.py`.
@@ -1456,15 +1458,15 @@ check("lora_statements")
 # </details>
 # <details><summary>And an `nn.TransformerEncoderLayer`?</summary>
 #
-# In eval mode its fast path reads `self.linear1.weight` in the same way: a wrapper without a
-# `weight` raises an AttributeError, and one that passes on the base's weight would silently lose
-# its adapter there — PyTorch, `torch/nn/modules/transformer.py`.
+# In eval mode its fast path reads `self.linear1.weight` in the same way: a wrapper
+# without a `weight` ends in an AttributeError, and one that passes on the base's weight silently
+# loses its adapter there. Task 4 refuses both — PyTorch, `torch/nn/modules/transformer.py`.
 #
 # </details>
-# <details><summary>Your embedding and output layer share their weight, and you adapt one. What happens on merging?</summary>
+# <details><summary>Embedding and output layer share a weight: adapt one?</summary>
 #
-# The sum is written into a tensor that both use: the other layer changes as well. Untie them or
-# leave both alone — from what merging does; Task 4 refuses it.
+# On merging, the sum is written into a tensor that both use: the other changes as well. Untie them
+# or leave both alone — from what merging does; Task 4 refuses it.
 #
 # </details>
 # <details><summary>LoRA or full fine-tuning with Adam: the same learning rate?</summary>
