@@ -1031,6 +1031,31 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
+# **What to see in it.** Over ten seeds (the cell above runs three), one learning rate a method, not
+# tuned; accuracy on new digits, then on old ones:
+#
+# | | trainable | random head | | head first | |
+# |---|---|---|---|---|---|
+# | probe | 325 | | | 0.824 ± 0.009 | 0.990 ± 0.000 |
+# | LoRA, rank 1 | 4,398 | 0.908 ± 0.027 | 0.947 ± 0.018 | 0.918 ± 0.011 | 0.974 ± 0.007 |
+# | LoRA, rank 4 | 16,617 | 0.927 ± 0.017 | 0.931 ± 0.030 | 0.937 ± 0.006 | 0.975 ± 0.004 |
+# | LoRA, rank 16 | 65,493 | 0.934 ± 0.018 | 0.903 ± 0.061 | 0.939 ± 0.009 | 0.977 ± 0.007 |
+# | full, norm held | 174,645 | 0.936 ± 0.008 | 0.804 ± 0.113 | 0.939 ± 0.005 | 0.983 ± 0.002 |
+# | full | 174,645 | 0.960 ± 0.005 | 0.879 ± 0.069 | 0.946 ± 0.003 | 0.984 ± 0.002 |
+
+# %% [markdown]
+# **What follows, and what does not.**
+#
+# - LoRA of rank 4 trains a tenth of the parameters and learns as much as full fine-tuning with
+#   batch-norm held: 0.937 ± 0.006 against 0.939 ± 0.005. More rank hardly helps here.
+# - The most is learned by full fine-tuning that lets batch-norm adapt, 0.960 ± 0.005. Some of what
+#   is put down to "full against LoRA" is batch-norm.
+# - From a random head LoRA forgets less than full fine-tuning: 0.931 ± 0.030 against 0.804 ± 0.113
+#   and 0.879 ± 0.069. From a trained head nobody forgets much, and full fine-tuning least. So "LoRA
+#   forgets less" is a tendency, not a law, and it pays to train the head first (2202.10054).
+# - The probe forgets nothing, since the old head finds the body as it was.
+
+# %% [markdown]
 # ## Task 10: bug hunt
 #
 # The cell below is a program of our own that makes mistakes of published ones: it runs, its loss
@@ -1083,6 +1108,17 @@ def broken_step(net, optimizer, x, labels):
     loss.backward()
     optimizer.step()
     return loss
+
+
+# %% tags=["demonstration"]
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 3))
+x, labels = torch.randn(32, 10), torch.randint(0, 3, (32,))
+before = net[0].weight.detach().clone()
+optimizer = broken_adapt(net, rank=2, lora_alpha=4, lr=0.1)
+print("losses:", [round(broken_step(net, optimizer, x, labels).item(), 3) for _ in range(5)])
+print("parameters:", [name for name, _ in net.named_parameters()])
+print("largest change of a base weight:", (net[0].teacher.weight - before).abs().max().item())
 
 
 # %% task="lora_bug_hunt"
