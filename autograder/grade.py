@@ -21,7 +21,7 @@ import torch
 
 from autograder import plugin
 from autograder.checking import CheckFailed
-from autograder.lessons import Lesson, LessonError, Task, lesson_named, lesson_of
+from autograder.lessons import Lesson, LessonError, Task, catalogue, lesson_named, lesson_of
 from autograder.notebook import Cell, NotebookError, Submission, defined_names, read
 from autograder.plugin import CheckResult
 from autograder.sandbox.launch import Limits, Sandbox, SandboxError
@@ -247,8 +247,11 @@ def grade_all(
 
     Raises:
         SandboxError: a warm process cannot be started.
+        BrokenChecks: the checks cannot be collected.
     """
     torch.set_num_threads(1)  # a process that has run threads must not fork
+    for lesson in catalogue():  # imports once, for all forks, what the checks import
+        plugin.census(plugin.files(lesson.name, options.hidden, options.checks))
     context = multiprocessing.get_context("fork")
     waiting = [(path, 0) for path in reversed(paths)]
     running: list[_Running] = []

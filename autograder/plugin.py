@@ -6,6 +6,7 @@ requirement. ``seconds=…`` is the deadline of each of its calls.
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -90,9 +91,12 @@ class Plugin:
             self.broken.append(str(report.longrepr))
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the checks of the chosen tasks."""
+        """Keep the checks of the chosen tasks, and bring those of one task together."""
+        tasks = {item: _mark(item).args[0] for item in items}
+        order = list(dict.fromkeys(tasks.values()))
+        items.sort(key=lambda item: order.index(tasks[item]))
         if self._tasks is not None:
-            items[:] = [item for item in items if _mark(item).args[0] in self._tasks]
+            items[:] = [item for item in items if tasks[item] in self._tasks]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note every check, as one that has not run."""
@@ -105,6 +109,9 @@ class Plugin:
         outcome, share, message = "passed", 1.0, ""
         try:
             self._before(_mark(item).args[0])
+        except CheckFailed as refusal:
+            item.runtest = functools.partial(_refuse, refusal)  # type: ignore[method-assign]
+        try:
             yield
         except CheckFailed as error:
             outcome, share, message = "failed", error.share, str(error)
@@ -117,6 +124,10 @@ class Plugin:
             outcome, share = "error", 0.0
             message = f"The check could not make use of what came ({type(error).__name__})."
         self.results.append(_result(item, outcome, share, message, time.monotonic() - start))
+
+
+def _refuse(refusal: CheckFailed) -> None:
+    raise refusal
 
 
 def _mark(item: pytest.Item) -> pytest.Mark:

@@ -91,7 +91,7 @@ class Session:
         while not self.alive:
             self._spend()
             self._child = self._sandbox.fork(self._limits)
-            self._watch = _Watch(self._child, self._limits.memory)
+            self._watch = _Watch(self._child, self._limits.memory, self._sandbox.isolation)
             student = Student(self, CELL_SECONDS)
             for cell in self._cells:
                 if cell.number in self._skipped:
@@ -165,12 +165,14 @@ class Session:
 class _Watch(threading.Thread):
     """Watches a child's memory from outside, and kills it where it grows too large."""
 
-    def __init__(self, child: Child, limit: int) -> None:
+    def __init__(self, child: Child, limit: int, isolation: str) -> None:
         super().__init__(daemon=True)
         self.exceeded = ""
         self._child, self._limit = child, limit
         self._process = psutil.Process(child.pid)
-        self._baseline = self._process.memory_info().rss
+        own = ("tmp", "dev/shm") if isolation != "none" else ()
+        self._folders = [Path(f"/proc/{child.pid}/root/{folder}") for folder in own]
+        self._baseline = self._process.memory_info().rss + self._files()
         self._done = threading.Event()
         self.start()
 
@@ -196,12 +198,16 @@ class _Watch(threading.Thread):
 
     def _growth(self) -> int:
         """Return the bytes that the child's processes and files hold beyond the fork's baseline."""
-        growth = max(self._process.memory_info().rss - self._baseline, 0)
+        growth = self._process.memory_info().rss + self._files() - self._baseline
         for other in self._process.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 growth += other.memory_full_info().uss
-        for folder in ("tmp", "dev/shm"):
-            with contextlib.suppress(OSError):
-                use = os.statvfs(Path(f"/proc/{self._child.pid}/root/{folder}"))
-                growth += (use.f_blocks - use.f_bfree) * use.f_frsize
         return growth
+
+    def _files(self) -> int:
+        """Return the bytes that lie in the file systems that the child has in memory."""
+        used = 0
+        for folder in self._folders:
+            use = os.statvfs(folder)
+            used += (use.f_blocks - use.f_bfree) * use.f_frsize
+        return used

@@ -1,0 +1,1911 @@
+"""The checks of the LoRA lesson that decide: each looks at one property of a task.
+
+Every expected value is worked out here, in plain torch or by peft, from this side's own copy of the
+inputs; what runs beside the submission's objects only does and reports.
+"""
+
+import copy
+import math
+from collections import OrderedDict
+
+import peft
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from autograder.checking import (
+    award,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_raises,
+    expect_tensor,
+)
+from autograder.student import StudentError
+from course.data import mnist
+from course.models import pretrained_resnet
+
+# ----------------------------------------------------------------- probes: they do, and they report
+
+
+def hold(thing):
+    """Keep an object beside the submission; what comes back is a handle on it."""
+    return thing
+
+
+def set_adapters(model, values):
+    """Give the adapters of a model, by dotted name, these (lora_A, lora_B)."""
+    import torch
+
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            layer = model.get_submodule(name)
+            layer.lora_A.copy_(lora_A)
+            layer.lora_B.copy_(lora_B)
+
+
+def set_matrices(layer, **values):
+    """Give parameters of one layer new values."""
+    import torch
+
+    with torch.no_grad():
+        for name, value in values.items():
+            getattr(layer, name).copy_(value)
+
+
+def set_mode(model, training):
+    """Put a model into train or eval mode."""
+    model.train(training)
+
+
+def set_trainable(module, flag):
+    """Make all parameters of a module trainable, or none."""
+    module.requires_grad_(flag)
+
+
+def trainable(model):
+    """Report the names of the trainable parameters."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def parameters_of(model):
+    """Return a function that reads the Parameters which the model has now, by their names."""
+    found = dict(model.named_parameters())
+    return lambda: {name: parameter.detach() for name, parameter in found.items()}
+
+
+def anatomy(model):
+    """Report names and types of the modules, and what every parameter and buffer is."""
+    return {
+        "modules": [[name, type(module).__name__] for name, module in model.named_modules()],
+        "trainable": [name for name, p in model.named_parameters() if p.requires_grad],
+        "state": dict(model.state_dict()),
+    }
+
+
+def modes_of(model):
+    """Report the training mode of each module that has a name."""
+    return {name: module.training for name, module in model.named_modules()}
+
+
+def call_and_return_arguments(function, *args, **kwargs):
+    """Call a function; report its arguments as they are afterwards."""
+    function(*args, **kwargs)
+    return [*args, *kwargs.values()]
+
+
+def gradients(function, x, weight, lora_A, lora_B, lora_alpha, upstream):
+    """Report the gradients of x, lora_A and lora_B."""
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, lora_A, lora_B)]
+    function(leaves[0], weight, leaves[1], leaves[2], lora_alpha).backward(upstream)
+    return [leaf.grad for leaf in leaves]
+
+
+def largest_tensors(function, x, weight, lora_A, lora_B, lora_alpha, bias):
+    """Report the elements of the largest tensor made, forward and backward; views are not made."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    given = weight.untyped_storage().data_ptr()
+
+    class Watch(TorchDispatchMode):
+        largest = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            for item in tree_leaves(result):
+                if isinstance(item, torch.Tensor) and item.untyped_storage().data_ptr() != given:
+                    size = item.untyped_storage().nbytes() // item.element_size()
+                    self.largest = max(self.largest, size)
+            return result
+
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, lora_A, lora_B)]
+    with Watch() as forward:
+        y = function(leaves[0], weight, leaves[1], leaves[2], lora_alpha, bias=bias)
+    with Watch() as backward:
+        y.sum().backward()
+    return forward.largest, backward.largest
+
+
+def products(model, x):
+    """Report how many matrix products and convolutions a forward makes."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            name = func._schema.name.split("::")[1]
+            self.calls += any(part in name for part in ("mm", "mv", "conv", "linear", "dot"))
+            return func(*args, **(kwargs or {}))
+
+    with torch.no_grad(), Count() as count:
+        model(x)
+    return count.calls
+
+
+def sgd_step(model, x, upstream, lr):
+    """One step of plain SGD on everything that is trainable."""
+    import torch
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    y = model(x)
+    if y.requires_grad:
+        y.backward(upstream)
+    if parameters:
+        torch.optim.SGD(parameters, lr=lr).step()
+
+
+def copies(model):
+    """Return a deepcopy of a model, and one that has been pickled and read again."""
+    import copy
+    import pickle
+
+    return [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+
+
+def deep_copy(model):
+    """Return a deepcopy of a model."""
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def chain(*layers):
+    """Put layers one behind the other."""
+    from torch import nn
+
+    return nn.Sequential(*layers)
+
+
+def shift_everything(model):
+    """Add one to every parameter and every floating-point buffer of a model."""
+    import torch
+
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point():
+                tensor.add_(1.0)
+
+
+def save_and_go_on(save, model):
+    """Report what was saved, as it is after the model has changed."""
+    import torch
+
+    state = save(model)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.add_(1)
+    return state
+
+
+def load_and_go_on(load, model, state):
+    """Report a state that was loaded, as it is after the model has changed."""
+    import torch
+
+    load(model, state)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            tensor.add_(1)
+    return state
+
+
+def seed_global(seed):
+    """Seed torch's global generator."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def draw_global(count):
+    """Report what torch's global generator gives next."""
+    import torch
+
+    return torch.rand(count)
+
+
+def fill_gradients(model, value):
+    """Leave gradients behind, as an earlier backward would."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, value)
+
+
+# -------------------------------------------------------------------------------- expected values
+
+
+def output(module, x):
+    """What a module of this side answers."""
+    with torch.no_grad():
+        return module(x)
+
+
+def with_updates(net, values, scale):
+    """Return a copy of `net` whose weights, by name, have the update scale · BA added."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            update = torch.einsum("or,r...->o...", lora_B.flatten(1), lora_A)
+            net.get_submodule(name).weight += scale * update
+    return net
+
+
+def matrices(rng, net, names, rank):
+    """Return random (lora_A, lora_B) for these layers of `net`."""
+    values = {}
+    for name in names:
+        weight = net.get_submodule(name).weight
+        ones = (1,) * (weight.dim() - 2)
+        values[name] = (
+            rng.normal(rank, *weight.shape[1:], std=0.5).to(weight.dtype),
+            rng.normal(weight.shape[0], rank, *ones, std=0.5).to(weight.dtype),
+        )
+    return values
+
+
+def two_towers(rng):
+    """Two small networks with layers of equal names, one behind the other, and a head."""
+
+    def tower(width):
+        return nn.Sequential(
+            OrderedDict(query=rng.linear(6, 6), act=nn.Tanh(), value=rng.linear(6, width))
+        )
+
+    return nn.Sequential(OrderedDict(encoder=tower(6), decoder=tower(5), head=rng.linear(5, 3)))
+
+
+def norm_with_history(rng, kind, channels):
+    """A batch-norm that has seen data: no statistic or weight is at its start."""
+    norm = kind(channels)
+    with torch.no_grad():
+        norm.running_mean.copy_(rng.normal(channels))
+        norm.running_var.copy_(rng.normal(channels).square() + 0.5)
+        norm.weight.copy_(rng.normal(channels) + 2.0)
+        norm.bias.copy_(rng.normal(channels))
+    return norm
+
+
+def conv_net(rng):
+    """A small convolutional classifier of (B, 2, 6, 6) with a batch-norm."""
+    parts = OrderedDict(conv1=rng.conv2d(2, 4, 3, bias=False))
+    parts |= OrderedDict(bn1=norm_with_history(rng, nn.BatchNorm2d, 4), act=nn.ReLU())
+    parts |= OrderedDict(flat=nn.Flatten(), fc=rng.linear(64, 3))
+    return nn.Sequential(parts)
+
+
+def normed_head(rng):
+    """A linear layer and, as its head, a batch-norm before another."""
+    head = OrderedDict(norm=norm_with_history(rng, nn.BatchNorm1d, 5), out=rng.linear(5, 3))
+    return nn.Sequential(OrderedDict(body=rng.linear(6, 5), head=nn.Sequential(head)))
+
+
+def same_state(came, net, message):
+    """Expect a state dict, bit for bit, to be that of `net`."""
+    state = net.state_dict()
+    expect(type(came) is dict and came.keys() == state.keys(), message)
+    for name, tensor in state.items():
+        value = expect_tensor(came[name], tensor.shape, f"The tensor {name}", tensor.dtype)
+        expect(torch.equal(value, tensor), message)
+
+
+# ----------------------------------------------------------------------------------- lora_forward
+
+
+@pytest.mark.task("lora_forward", points=1)
+def test_any_leading_dimensions(student, rng):
+    """x may have any number of leading dimensions, none and empty ones included."""
+    weight, lora_A, lora_B = rng.normal(4, 6), rng.normal(2, 6), rng.normal(4, 2)
+    for leading in ((), (2, 3), (2, 1, 3, 2), (0,), (2, 0)):
+        x = rng.normal(*leading, 6)
+        expected = x @ (weight + 2.0 * lora_B @ lora_A).T
+        came = student.lora_forward(x, weight, lora_A, lora_B, 4.0)
+        expect_close(came, expected, f"For leading dimensions {leading} the output is not right.")
+
+
+@pytest.mark.task("lora_forward", points=1)
+def test_gradients_flow(student, rng):
+    """Gradients flow to x, lora_A and lora_B, and are right."""
+    x, weight, upstream = rng.normal(3, 6), rng.normal(4, 6), rng.normal(3, 4)
+    lora_A, lora_B = rng.normal(2, 6), rng.normal(4, 2)
+    expected = {
+        "x": upstream @ weight + 3.0 * upstream @ lora_B @ lora_A,
+        "lora_A": 3.0 * (upstream @ lora_B).T @ x,
+        "lora_B": 3.0 * upstream.T @ (x @ lora_A.T),
+    }
+    came = student.run(gradients, student.lora_forward, x, weight, lora_A, lora_B, 6.0, upstream)
+    for (name, gradient), value in zip(expected.items(), came, strict=True):
+        expect(value is not None, f"No gradient reaches {name}.")
+        expect_close(value, gradient, f"The gradient of {name} is not right.")
+
+
+@pytest.mark.task("lora_forward", points=1.5)
+def test_no_product_of_full_size(student, rng):
+    """Beside the weight, no tensor of out × in elements is made, forward or backward."""
+    tensors = rng.normal(2, 60), rng.normal(50, 60), rng.normal(3, 60), rng.normal(50, 3)
+    sizes = student.run(largest_tensors, student.lora_forward, *tensors, 6.0, rng.normal(50))
+    for direction, size in zip(("forward", "backward"), sizes, strict=True):
+        expect(type(size) is int, "The sizes could not be read.")
+        expect(
+            size < 50 * 60,
+            f"With out=50, in=60, rank 3 and 2 rows the {direction} makes a tensor of {size} elements.",
+        )
+
+
+@pytest.mark.task("lora_forward", points=0.5)
+def test_precision_is_kept(student, rng):
+    """The output has the arguments' dtype and precision."""
+    exact = [rng.normal(*shape).double() for shape in ((3, 6), (4, 6), (2, 6), (4, 2))]
+    x, weight, lora_A, lora_B = exact
+    expected = x @ (weight + 2.0 * lora_B @ lora_A).T
+    came = student.lora_forward(*exact, 4.0)
+    expect_close(came, expected, "In float64 the output is not exact.", rtol=1e-10)
+    came = student.lora_forward(*(tensor.bfloat16() for tensor in exact), 4.0)
+    expect_close(came, expected.bfloat16(), "In bfloat16 the output is not right.", rtol=0.05)
+
+
+@pytest.mark.task("lora_forward", points=0.5)
+def test_forward_leaves_its_arguments(student, rng):
+    """The arguments are left unchanged."""
+    tensors = [rng.normal(4, 6), rng.normal(2, 6), rng.normal(4, 2), 4.0, rng.normal(4)]
+    for x in (rng.normal(3, 6), rng.normal(6)):
+        came = student.run(call_and_return_arguments, student.lora_forward, x, *tensors)
+        for value, given in zip(came, [x, *tensors], strict=True):
+            if isinstance(given, torch.Tensor):
+                value = expect_tensor(value, given.shape, "An argument, afterwards,")
+                expect(torch.equal(value, given), "An argument has been changed.")
+
+
+@pytest.mark.task("lora_forward", points=0.5)
+def test_scale_need_not_be_whole(student, rng):
+    """lora_alpha / rank may be any number, whatever the types."""
+    x, weight, lora_B = rng.normal(3, 6), rng.normal(4, 6), rng.normal(4, 4)
+    lora_A = rng.normal(4, 6)
+    for alpha in (3, 6, 1.0):
+        expected = x @ (weight + (alpha / 4) * lora_B @ lora_A).T
+        came = student.lora_forward(x, weight, lora_A, lora_B, alpha)
+        expect_close(came, expected, f"With lora_alpha={alpha} and rank 4 it is not as stated.")
+
+
+# ------------------------------------------------------------------------------------ lora_linear
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_base_stays_frozen(student, rng):
+    """A step of training leaves the base bit for bit as it was."""
+    base = rng.linear(6, 4)
+    layer = student.LoRALinear(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=rng.normal(2, 6), lora_B=rng.normal(4, 2))
+    student.run(sgd_step, layer, rng.normal(3, 6), rng.normal(3, 4), 0.1)
+    for part in ("weight", "bias"):
+        old = getattr(base, part).detach()
+        new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
+        expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_both_matrices_train(student, rng):
+    """A step of training moves lora_A and lora_B along their gradients."""
+    base, x, upstream = rng.linear(6, 4), rng.normal(3, 6), rng.normal(3, 4)
+    lora_A, lora_B = rng.normal(2, 6), rng.normal(4, 2)
+    layer = student.LoRALinear(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    student.run(sgd_step, layer, x, upstream, 0.1)
+    moved_A = lora_A - 0.1 * 2.0 * (upstream @ lora_B).T @ x
+    moved_B = lora_B - 0.1 * 2.0 * upstream.T @ (x @ lora_A.T)
+    expect_close(layer.lora_A, moved_A, "After a step of SGD lora_A is not where it should be.")
+    expect_close(layer.lora_B, moved_B, "After a step of SGD lora_B is not where it should be.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_matrices_start_as_stated(student, rng):
+    """lora_A starts at random and lora_B at zero, so that training can begin."""
+    layer = student.LoRALinear(rng.linear(12, 9), 4, 8.0)
+    lora_A = expect_tensor(layer.lora_A, (4, 12), "lora_A")
+    lora_B = expect_tensor(layer.lora_B, (9, 4), "lora_B")
+    expect(lora_A.abs().max().item() > 0, "lora_A is all zero.")
+    expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: rows of it are equal.")
+    expect(lora_B.abs().max().item() == 0, "lora_B is not all zero.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_dropout_in_train_mode(student, rng):
+    """In train mode dropout acts on the input of the branch, and on nothing else."""
+    base, rows = rng.linear(6, 5).double(), 200
+    x = rng.normal(rows, 6).double()
+    lora_A, lora_B = rng.normal(3, 6).double(), rng.normal(5, 3).double()
+    layer = student.LoRALinear(base, 3, 6.0, dropout=0.25)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    student.run(set_mode, layer, True)
+    came = expect_tensor(layer(x), (rows, 5), "The output", torch.float64)
+    update = came - output(base, x)
+    # Every pattern of kept inputs is tried: each row must be what one of them gives.
+    patterns = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6).double()  # (64, 6)
+    dropped = x[:, None] * patterns / 0.75  # (rows, 64, 6)
+    candidates = 2.0 * dropped @ lora_A.T @ lora_B.T
+    distance, which = (candidates - update[:, None]).abs().amax(dim=2).min(dim=1)
+    explained = int((distance < 1e-6).sum())
+    expect(explained == rows, f"{rows - explained} of {rows} rows are not as stated.")
+    share = 1 - patterns[which].mean().item()
+    expect(0.15 < share < 0.35, f"With dropout=0.25, {share:.0%} of the inputs are dropped.")
+
+
+@pytest.mark.task("lora_linear", points=1)
+def test_no_dropout_in_eval_mode(student, rng):
+    """In eval mode there is no dropout."""
+    base, x = rng.linear(6, 5), rng.normal(50, 6)
+    lora_A, lora_B = rng.normal(2, 6), rng.normal(5, 2)
+    layer = student.LoRALinear(base, 2, 4.0, dropout=0.5)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    student.run(set_mode, layer, False)
+    expected = output(base, x) + 2.0 * x @ lora_A.T @ lora_B.T
+    expect_close(layer(x), expected, "In eval mode the output is not the full update's.")
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_matrices_have_the_bases_dtype(student, rng):
+    """lora_A and lora_B have the dtype of the base's weight."""
+    for dtype in (torch.float64, torch.bfloat16):
+        layer = student.LoRALinear(rng.linear(6, 4).to(dtype), 2, 4.0)
+        expect_tensor(layer.lora_A, (2, 6), "lora_A", dtype)
+        expect_tensor(layer.lora_B, (4, 2), "lora_B", dtype)
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_rank_must_be_a_positive_integer(student, rng):
+    """A rank below 1, or one that is no integer, is a ValueError."""
+    for rank in (0, -1, 2.0, 1.5, True, "2", None):
+        expect_raises(
+            ValueError,
+            lambda rank=rank: student.LoRALinear(rng.linear(6, 4), rank, 4.0),
+            f"rank={rank!r} should be a ValueError.",
+        )
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_other_arguments_are_refused(student, rng):
+    """A base that is no nn.Linear, or a dropout outside [0, 1), is a ValueError."""
+    for base in (nn.Tanh(), rng.conv2d(3, 4, 1), nn.Embedding(5, 4)):
+        expect_raises(
+            ValueError,
+            lambda base=base: student.LoRALinear(base, 2, 4.0),
+            f"A {type(base).__name__} as base should be a ValueError.",
+        )
+    for dropout in (1.0, 1.5, -0.1):
+        expect_raises(
+            ValueError,
+            lambda p=dropout: student.LoRALinear(rng.linear(6, 4), 2, 4.0, dropout=p),
+            f"dropout={dropout} should be a ValueError.",
+        )
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_training_mode_is_the_bases(student, rng):
+    """The new layer starts in the training mode of its base."""
+    for training in (True, False):
+        layer = student.LoRALinear(rng.linear(6, 4).train(training), 2, 4.0)
+        modes = student.run(modes_of, layer)
+        expect(type(modes) is dict and len(modes) > 1, "The modes could not be read.")
+        message = f"The base has training={training}, and not all of the new layer has."
+        expect(all(mode is training for mode in modes.values()), message)
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_base_is_the_very_object(student, rng):
+    """The base is kept as it is, not copied: what happens to it shows in the layer."""
+    base, other, x = rng.linear(6, 4), rng.linear(6, 4), rng.normal(3, 6)
+    held = student.run(hold, base)
+    layer = student.LoRALinear(held, 2, 4.0)
+    student.run(set_matrices, held, weight=other.weight.detach(), bias=other.bias.detach())
+    expect_close(layer(x), output(other, x), "The layer does not follow the base it was given.")
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_any_rank_and_any_rows(student, rng):
+    """The rank may exceed in and out, and x may have any number of leading dimensions."""
+    base = rng.linear(4, 3)
+    lora_A, lora_B = rng.normal(7, 4), rng.normal(3, 7)
+    layer = student.LoRALinear(base, 7, 7.0)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    for leading in ((2, 3), (), (2, 1, 2)):
+        x = rng.normal(*leading, 4)
+        expected = output(base, x) + x @ lora_A.T @ lora_B.T
+        expect_close(layer(x), expected, f"With rank 7 and {leading} in front it is not right.")
+
+
+# ------------------------------------------------------------------------------------ lora_conv2d
+
+
+def expect_convolves(student, rng, base, x, what):
+    """Expect a LoRAConv2d around `base`, with random matrices, to answer as it should."""
+    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
+    layer = student.LoRAConv2d(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    expected = output(with_updates(nn.Sequential(base), values, 2.0), x)
+    expect_close(layer(x), expected, f"With {what} the output is not right.")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_stride_and_padding(student, rng):
+    """The branch has the base's stride and padding, which may differ by direction."""
+    x = rng.normal(2, 3, 8, 9)
+    for stride, padding in (((2, 1), (0, 2)), ((1, 3), (2, 1)), (2, 1)):
+        base = rng.conv2d(3, 4, 3, stride=stride, padding=padding)
+        expect_convolves(student, rng, base, x, f"stride={stride} and padding={padding}")
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_dilation(student, rng):
+    """The branch has the base's dilation."""
+    x = rng.normal(2, 3, 9, 9)
+    for dilation, padding in ((2, 2), ((1, 3), (1, 3))):
+        base = rng.conv2d(3, 4, 3, dilation=dilation, padding=padding)
+        expect_convolves(student, rng, base, x, f"dilation={dilation}")
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_padding_modes(student, rng):
+    """The branch pads as its base does: other modes than zeros, and "same"."""
+    x = rng.normal(2, 3, 6, 7)
+    for mode in ("reflect", "replicate", "circular"):
+        base = rng.conv2d(3, 4, 3, padding=(2, 1), padding_mode=mode)
+        expect_convolves(student, rng, base, x, f"padding_mode={mode!r}")
+    for padding in ("same", "valid"):
+        base = rng.conv2d(3, 4, 3, padding=padding)
+        expect_convolves(student, rng, base, x, f"padding={padding!r}")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_kernels_need_not_be_square(student, rng):
+    """Kernels need not be square."""
+    for kernel in ((1, 3), (3, 2)):
+        base = rng.conv2d(3, 4, kernel)
+        expect_convolves(student, rng, base, rng.normal(2, 3, 5, 6), f"a kernel of {kernel}")
+
+
+@pytest.mark.task("lora_conv2d", points=1)
+def test_merge_keeps_the_settings(student, rng):
+    """The merged convolution has the base's settings, its missing bias included."""
+    settings = {"stride": (2, 1), "padding": (2, 3), "dilation": (2, 1), "bias": False}
+    base = rng.conv2d(3, 4, (3, 2), padding_mode="circular", **settings).double()
+    x = rng.normal(2, 3, 8, 9).double()
+    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
+    layer = student.LoRAConv2d(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    expected = output(with_updates(nn.Sequential(base), values, 2.0), x)
+    message = "The merged convolution does not answer as the layer."
+    expect_close(layer.merge()(x), expected, message, rtol=1e-8)
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_merge_makes_a_new_convolution(student, rng):
+    """merge() leaves the layer as it is and usable, and shares no memory with it."""
+    base, x = rng.conv2d(3, 4, 3), rng.normal(2, 3, 5, 5)
+    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
+    layer = student.LoRAConv2d(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    merged = layer.merge()
+    expected = output(with_updates(nn.Sequential(base), values, 2.0), x)
+    expect_close(layer(x), expected, "After merge() the layer answers otherwise.")
+    student.run(shift_everything, merged)
+    expect_close(layer(x), expected, "What is done to the merged convolution shows in the layer.")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_merge_of_a_merged_layer(student, rng):
+    """merge() gives the same convolution where merge_lora has merged the layer before."""
+    net, x = nn.Sequential(rng.conv2d(3, 4, 3)), rng.normal(2, 3, 5, 5)
+    values = matrices(rng, net, ["0"], rank=2)
+    layer = student.LoRAConv2d(net[0], 2, 4.0)
+    student.run(set_matrices, layer, lora_A=values["0"][0], lora_B=values["0"][1])
+    student.merge_lora(student.run(chain, layer))
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(layer.merge()(x), expected, "The convolution answers otherwise.")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_only_the_convolutions_matrices_train(student, rng):
+    """A step of training moves lora_A and lora_B, and leaves the base bit for bit as it was."""
+    base, x = rng.conv2d(3, 4, 3), rng.normal(2, 3, 5, 5)
+    lora_A, lora_B = matrices(rng, nn.Sequential(base), ["0"], rank=2)["0"]
+    layer, upstream = student.LoRAConv2d(base, 2, 4.0), rng.normal(2, 4, 3, 3)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    student.run(sgd_step, layer, x, upstream, 0.1)
+    leaves = lora_A.clone().requires_grad_(), lora_B.clone().requires_grad_()
+    update = torch.einsum("or,rikl->oikl", leaves[1].flatten(1), leaves[0])
+    F.conv2d(x, 2.0 * update).backward(upstream)
+    for name, leaf in zip(("lora_A", "lora_B"), leaves, strict=True):
+        moved = (leaf - 0.1 * leaf.grad).detach()
+        expect_close(getattr(layer, name), moved, f"{name} is not where a step of SGD puts it.")
+    for part in ("weight", "bias"):
+        old = getattr(base, part).detach()
+        new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
+        expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_convolutions_matrices_start_as_stated(student, rng):
+    """lora_A starts at random and lora_B at zero."""
+    layer = student.LoRAConv2d(rng.conv2d(3, 5, 3), 4, 8.0)
+    lora_A = expect_tensor(layer.lora_A, (4, 3, 3, 3), "lora_A")
+    lora_B = expect_tensor(layer.lora_B, (5, 4, 1, 1), "lora_B")
+    expect(lora_A.abs().max().item() > 0, "lora_A is all zero.")
+    expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: parts of it are equal.")
+    expect(lora_B.abs().max().item() == 0, "lora_B is not all zero.")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_convolutions_that_are_refused(student, rng):
+    """A grouped convolution, a base that is no nn.Conv2d and a bad rank are ValueErrors."""
+    grouped = rng.conv2d(4, 4, 3, groups=2)
+    for base, rank, what in (
+        (grouped, 2, "A grouped convolution"),
+        (rng.linear(4, 4), 2, "A linear layer as base"),
+        (rng.conv2d(3, 4, 3), 0, "rank=0"),
+        (rng.conv2d(3, 4, 3), 2.0, "rank=2.0"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda base=base, rank=rank: student.LoRAConv2d(base, rank, 4.0),
+            f"{what} should be a ValueError.",
+        )
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_convolution_takes_dtype_and_mode(student, rng):
+    """The new layer has the dtype and the training mode of its base."""
+    for dtype, training in ((torch.float64, True), (torch.float64, False)):
+        layer = student.LoRAConv2d(rng.conv2d(3, 4, 3).to(dtype).train(training), 2, 4.0)
+        expect_tensor(layer.lora_A, (2, 3, 3, 3), "lora_A", dtype)
+        expect_tensor(layer.lora_B, (4, 2, 1, 1), "lora_B", dtype)
+        expect_equal(layer.training, training, f"The base has training={training}.")
+
+
+# ------------------------------------------------------------------------------------ inject_lora
+
+
+@pytest.mark.task("inject_lora", points=1)
+def test_names_match_by_component(student, rng):
+    """A name matches a module's whole dotted name or its last components, never a part of one."""
+    block = OrderedDict(proj=rng.linear(4, 4), up_proj=rng.linear(4, 4), proj_2=rng.linear(4, 4))
+    net = nn.Sequential(OrderedDict(proj=rng.linear(4, 4), block=nn.Sequential(block)))
+    for targets, expected in (
+        (["proj"], ["proj", "block.proj"]),
+        (("block.proj",), ["block.proj"]),
+        (["proj_2", "up_proj"], ["block.up_proj", "block.proj_2"]),
+    ):
+        came = student.inject_lora(net, targets, 2, 4.0)
+        expect_equal(came, expected, f"For {targets} the names returned are not right.")
+
+
+@pytest.mark.task("inject_lora", points=1)
+def test_module_in_two_places(student, rng):
+    """A module that stands in two places is replaced in both, by one adapter."""
+    shared, x = rng.linear(6, 6), rng.normal(3, 6)
+    inner = nn.Sequential(OrderedDict(again=shared))
+    net = nn.Sequential(OrderedDict(first=shared, act=nn.Tanh(), inner=inner))
+    model = student.run(hold, net)
+    names = student.inject_lora(model, ["first"], 2, 4.0)
+    expect_equal(names, ["first", "inner.again"], "The names returned are not right.")
+    values = matrices(rng, net, ["first"], rank=2)
+    student.run(set_adapters, model, values)
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "One adapter does not act in both places.")
+
+
+@pytest.mark.task("inject_lora", points=1)
+def test_adapters_act(student, rng):
+    """Adapters of linear layers and of convolutions act, with the rank and lora_alpha given."""
+    net, x = conv_net(rng).eval(), rng.normal(3, 2, 6, 6)
+    values = matrices(rng, net, ["conv1", "fc"], rank=2)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["conv1", "fc"], 2, 6.0)
+    student.run(set_adapters, model, values)
+    expected = output(with_updates(net, values, 3.0), x)
+    expect_close(model(x), expected, "With adapters that are not zero the output is not right.")
+
+
+@pytest.mark.task("inject_lora", points=1)
+def test_frozen_batch_norm_is_still(student, rng):
+    """A frozen batch-norm keeps to its running statistics after model.train(), and keeps them."""
+    net, x = conv_net(rng).eval(), rng.normal(5, 2, 6, 6)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["conv1"], 2, 4.0, train_also=["fc"])
+    student.run(set_mode, model, True)
+    for _ in range(2):
+        expect_close(model(x), output(net, x), "In train mode the batch's statistics are used.")
+    for name, old in net.bn1.named_buffers():
+        new = expect_tensor(getattr(model.bn1, name), old.shape, f"bn1.{name}", old.dtype)
+        expect(torch.equal(new, old), f"bn1.{name} has changed in train mode.")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_every_kind_of_batch_norm(student, rng):
+    """This holds for batch-norms over one and three dimensions, too."""
+    parts = OrderedDict(fc=rng.linear(6, 6), norm=norm_with_history(rng, nn.BatchNorm1d, 6))
+    parts |= OrderedDict(fold=nn.Unflatten(1, (2, 3, 1, 1)))
+    parts |= OrderedDict(deep=norm_with_history(rng, nn.BatchNorm3d, 2))
+    net, x = nn.Sequential(parts).eval(), rng.normal(5, 6)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["fc"], 2, 4.0)
+    student.run(set_mode, model, True)
+    expect_close(model(x), output(net, x), "In train mode the batch's statistics are used.")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_copies_of_a_model_are_still(student, rng):
+    """This holds for a model that has been deep-copied or pickled, too."""
+    net, x = conv_net(rng).eval(), rng.normal(5, 2, 6, 6)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["conv1"], 2, 4.0)
+    for copied in student.run(copies, model):
+        student.run(set_mode, copied, True)
+        expect_close(copied(x), output(net, x), "In train mode a copy uses the batch's statistics.")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_batch_norm_that_trains(student, rng):
+    """A batch-norm inside a train_also module learns as usual."""
+    net, x = normed_head(rng), rng.normal(7, 6)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["body"], 2, 4.0, train_also=["head"])
+    student.run(set_mode, model, True)
+    net.train()
+    expect_close(model(x), output(net, x), "In train mode it should use the batch's statistics.")
+    came = model.head.norm.running_mean
+    expect_close(came, net.head.norm.running_mean, "Its running statistics are not updated.")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_what_was_trainable_before(student, rng):
+    """What is trainable afterwards does not depend on what was trainable before."""
+    net = two_towers(rng).requires_grad_(False)
+    net.decoder.requires_grad_(True)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["encoder.query"], 2, 4.0, train_also=["head", "encoder.value"])
+    parts = ("encoder.query.lora_A", "encoder.query.lora_B", "encoder.value.weight")
+    expected = {*parts, "encoder.value.bias", "head.weight", "head.bias"}
+    names = student.run(trainable, model)
+    expect(type(names) is list, "The trainable parameters could not be read.")
+    missing, extra = expected - set(names), set(names) - expected
+    expect(not missing, f"{len(missing)} parameter(s) should be trainable and are not.")
+    expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
+
+
+def expect_refused(student, net, targets, what, rank=2, **kwargs):
+    """Expect inject_lora to raise a ValueError."""
+    expect_raises(
+        ValueError,
+        lambda: student.inject_lora(net, targets, rank, 4.0, **kwargs),
+        f"{what} should be a ValueError.",
+    )
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_names_that_match_nothing(student, rng):
+    """Each name that matches nothing is a ValueError, whatever the others match."""
+    net = two_towers(rng)
+    expect_refused(student, net, ["query", "key"], "A target that matches nothing")
+    expect_refused(student, net, ["uery"], "A target that matches nothing")
+    what = "A name in train_also that matches nothing"
+    expect_refused(student, net, ["query"], what, train_also=["head", "classifier"])
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_targets_without_an_adapter(student, rng):
+    """A target that is neither linear nor a convolution, or is a grouped one, is a ValueError."""
+    expect_refused(student, two_towers(rng), ["query", "act"], "A Tanh among the targets")
+    expect_refused(student, two_towers(rng), ["encoder"], "A container as target")
+    expect_refused(student, conv_net(rng), ["bn1"], "A batch-norm as target")
+    net = nn.Sequential(OrderedDict(conv=rng.conv2d(4, 4, 3, groups=2), fc=rng.linear(4, 4)))
+    expect_refused(student, net, ["conv", "fc"], "A grouped convolution among the targets")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_attentions_output_projection(student, rng):
+    """The out_proj of a MultiheadAttention as target is a ValueError."""
+    net = nn.Sequential(OrderedDict(attention=nn.MultiheadAttention(4, 2), out=rng.linear(4, 4)))
+    expect_refused(student, net, ["out_proj", "out"], "The out_proj of a MultiheadAttention")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_tied_weights(student, rng):
+    """A target whose weight another module has, too, is a ValueError; so is a tied train_also."""
+
+    def tied():
+        parts = OrderedDict(embedding=nn.Embedding(7, 6), mid=rng.linear(6, 6))
+        net = nn.Sequential(parts | OrderedDict(head=rng.linear(6, 7, bias=False)))
+        net.head.weight = net.embedding.weight
+        return net
+
+    expect_refused(student, tied(), ["mid", "head"], "A target that is tied to an embedding")
+    what = "A train_also module that is tied to a frozen one"
+    expect_refused(student, tied(), ["mid"], what, train_also=["head"])
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_overlap_with_train_also(student, rng):
+    """A target inside a train_also module, or that is one, is a ValueError."""
+    net = two_towers(rng)
+    expect_refused(student, net, ["query"], "A target inside train_also", train_also=["decoder"])
+    expect_refused(student, net, ["head"], "A target that is in train_also", train_also=["head"])
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_second_injection(student, rng):
+    """A second injection is a ValueError."""
+    model = student.run(hold, two_towers(rng))
+    student.inject_lora(model, ["query"], 2, 4.0)
+    expect_refused(student, model, ["value"], "A second injection")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_an_error_changes_nothing(student, rng):
+    """After an error the model is as it was: modules, weights and what is trainable."""
+    net = two_towers(rng)
+    net.encoder.requires_grad_(False)
+    mine = anatomy(net)
+    for targets, rank, also in (
+        (["query", "key"], 2, ["head"]),
+        (["query", "act"], 2, ["head"]),
+        (["query"], 0, ["head"]),
+        (["query"], 2, ["classifier"]),
+        (["query", "head"], 2, ["head"]),
+    ):
+        model = student.run(hold, net)
+        try:
+            student.inject_lora(model, targets, rank, 4.0, train_also=also)
+        except StudentError:
+            theirs = student.run(anatomy, model)
+            expect(type(theirs) is dict, "The model could not be read.")
+            message = "After an error there are other modules in the model."
+            expect_equal(theirs["modules"], mine["modules"], message)
+            message = "After an error other parameters are trainable."
+            expect_equal(theirs["trainable"], mine["trainable"], message)
+            same_state(theirs["state"], net, "After an error a weight has changed.")
+        else:
+            expect(False, "An error that the text names was not raised.")
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_arguments_that_are_refused(student, rng):
+    """A string or nothing as targets, and a rank that is no positive integer, are ValueErrors."""
+    net = nn.Sequential(OrderedDict(q=rng.linear(4, 4), k=rng.linear(4, 4), head=rng.linear(4, 2)))
+    expect_refused(student, net, "qk", "A string as target_modules")
+    expect_refused(student, net, ["q"], "A string as train_also", train_also="k")
+    expect_refused(student, net, [], "Empty target_modules")
+    for rank in (0, 2.0, True):
+        expect_refused(student, net, ["q"], f"rank={rank!r}", rank=rank)
+
+
+# ------------------------------------------------------------------------------------- merge_lora
+
+
+def injected(student, rng, net, targets, names, rank=2, alpha=4.0):
+    """Inject a copy of `net` and set its adapters; return the handle and the matrices."""
+    model = student.run(hold, net)
+    student.inject_lora(model, targets, rank, alpha)
+    values = matrices(rng, net, names, rank)
+    student.run(set_adapters, model, values)
+    return model, values
+
+
+@pytest.mark.task("merge_lora", points=1)
+def test_unmerging_is_exact(student, rng):
+    """Unmerging gives every base weight back bit for bit, in half precision, too."""
+    net, names = two_towers(rng).bfloat16().eval(), ["encoder.query", "decoder.query"]
+    model, _ = injected(student, rng, net, ["query"], names)
+    for _ in range(4):
+        student.merge_lora(model)
+        student.unmerge_lora(model)
+    for tower in ("encoder", "decoder"):
+        old = getattr(net, tower).query.weight.detach()
+        new = getattr(model, tower).query.base.weight
+        new = expect_tensor(new, old.shape, "The base's weight", old.dtype)
+        expect(torch.equal(new, old), "After four rounds a base weight is not the old one.")
+
+
+@pytest.mark.task("merge_lora", points=1)
+def test_merging_twice(student, rng):
+    """Merging a merged model changes nothing."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    model, values = injected(student, rng, net, ["encoder.query"], ["encoder.query"])
+    student.merge_lora(model)
+    student.merge_lora(model)
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "Merged twice, the model answers otherwise.")
+    student.unmerge_lora(model)
+    message = "Merged twice and unmerged, a base weight is not the old one."
+    expect_close(model.encoder.query.base.weight, net.encoder.query.weight, message)
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_unmerging_what_is_not_merged(student, rng):
+    """Unmerging a model that is not merged changes nothing."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    model, values = injected(student, rng, net, ["encoder.query"], ["encoder.query"])
+    student.unmerge_lora(model)
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "The model answers otherwise.")
+    student.merge_lora(model)
+    student.unmerge_lora(model)
+    student.unmerge_lora(model)
+    expect_close(model(x), expected, "Unmerged twice, the model answers otherwise.")
+
+
+@pytest.mark.task("merge_lora", points=1)
+def test_merged_it_costs_no_more(student, rng):
+    """Merged, a forward makes no more matrix products and convolutions than the base model's."""
+    base, x = rng.linear(6, 5), rng.normal(3, 6)
+    layer = student.LoRALinear(base, 2, 4.0, dropout=0.5)
+    lora_A, lora_B = rng.normal(2, 6), rng.normal(5, 2)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    model = student.run(chain, layer)
+    student.merge_lora(model)
+    allowed = products(nn.Sequential(base), x)
+    for training in (False, True):
+        student.run(set_mode, model, training)
+        mode = "train" if training else "eval"
+        calls = student.run(products, model, x)
+        expect(type(calls) is int, "The calls could not be counted.")
+        expect(calls <= allowed, f"The base model makes {allowed}, this one {calls} ({mode} mode).")
+        expected = output(base, x) + 2.0 * x @ lora_A.T @ lora_B.T
+        expect_close(model(x), expected, f"In {mode} mode it does not answer with its base alone.")
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_shared_adapter_is_merged_once(student, rng):
+    """An adapter that stands in several places is merged once."""
+    shared, x = rng.linear(6, 6), rng.normal(3, 6)
+    net = nn.Sequential(OrderedDict(first=shared, act=nn.Tanh(), again=shared))
+    model, values = injected(student, rng, net, ["first", "again"], ["first"])
+    student.merge_lora(model)
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "The merged model answers otherwise.")
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_merging_uses_the_new_matrices(student, rng):
+    """A merge after a change of lora_A or lora_B uses the new values."""
+    net, x = two_towers(rng).eval(), rng.normal(4, 6)
+    model, _ = injected(student, rng, net, ["encoder.query"], ["encoder.query"])
+    student.merge_lora(model)
+    student.unmerge_lora(model)
+    values = matrices(rng, net, ["encoder.query"], rank=2)
+    student.run(set_adapters, model, values)
+    student.merge_lora(model)
+    expected = output(with_updates(net, values, 2.0), x)
+    expect_close(model(x), expected, "The second merge does not hold the new update.")
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_copy_of_a_merged_model(student, rng):
+    """A deepcopy of a merged model is merged, and can be unmerged by itself."""
+    net = two_towers(rng).eval()
+    model, values = injected(student, rng, net, ["encoder.query"], ["encoder.query"])
+    student.merge_lora(model)
+    copied = student.run(deep_copy, model)
+    merged = with_updates(net, values, 2.0).encoder.query.weight
+    student.merge_lora(copied)
+    expect_close(copied.encoder.query.base.weight, merged, "A copy is not merged as its model is.")
+    student.unmerge_lora(copied)
+    message = "A copy of a merged model can't be unmerged."
+    expect_close(copied.encoder.query.base.weight, net.encoder.query.weight, message)
+    message = "Unmerging the copy has changed the model."
+    expect_close(model.encoder.query.base.weight, merged, message)
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_convolutions_are_merged(student, rng):
+    """Convolutions are merged and unmerged, too."""
+    net, x = conv_net(rng).eval(), rng.normal(3, 2, 6, 6)
+    model, values = injected(student, rng, net, ["conv1"], ["conv1"])
+    student.merge_lora(model)
+    expected = with_updates(net, values, 2.0)
+    message = "The weight of a merged convolution is not as stated."
+    expect_close(model.conv1.base.weight, expected.conv1.weight, message)
+    expect_close(model(x), output(expected, x), "The merged model answers otherwise.")
+    student.unmerge_lora(model)
+    message = "The weight of an unmerged convolution is not the old one."
+    expect_close(model.conv1.base.weight, net.conv1.weight, message)
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_parameters_stay_what_they_are(student, rng):
+    """Merging keeps every Parameter the same object, and trainable or not as it was."""
+    net = two_towers(rng).eval()
+    model, values = injected(student, rng, net, ["encoder.query"], ["encoder.query"])
+    read, names = student.run(parameters_of, model), student.run(trainable, model)
+    expect(type(names) is list, "The trainable parameters could not be read.")
+    student.merge_lora(model)
+    message = "Other parameters are trainable than before merging."
+    expect_equal(student.run(trainable, model), names, message)
+    expected = with_updates(net, values, 2.0).encoder.query.weight
+    weights = read()
+    expect(type(weights) is dict, "The parameters could not be read.")
+    merged = weights.get("encoder.query.base.weight")
+    expect_close(merged, expected, "The base's weight is another Parameter than before merging.")
+
+
+@pytest.mark.task("merge_lora", points=0.5)
+def test_layer_by_itself(student, rng):
+    """An adapter by itself is merged, and a model without adapters left as it is."""
+    base, lora_A, lora_B = rng.linear(6, 4), rng.normal(2, 6), rng.normal(4, 2)
+    layer = student.LoRALinear(base, 2, 4.0)
+    student.run(set_matrices, layer, lora_A=lora_A, lora_B=lora_B)
+    student.merge_lora(layer)
+    expected = base.weight.detach() + 2.0 * lora_B @ lora_A
+    expect_close(layer.base.weight, expected, "The adapter's base weight is not as stated.")
+    net, x = two_towers(rng), rng.normal(3, 6)
+    plain = student.merge_lora(student.run(hold, net))
+    expect_close(plain(x), output(net, x), "A model without adapters answers otherwise.")
+
+
+# -------------------------------------------------------------------------------- lora_state_dict
+
+
+def saved(rng, net, names, also, rank=2, alpha=4.0):
+    """Return a state as lora_state_dict would give it, with random adapters and head."""
+    state = {}
+    for name, (lora_A, lora_B) in matrices(rng, net, names, rank).items():
+        state |= {f"{name}.lora_A": lora_A, f"{name}.lora_B": lora_B}
+        state[f"{name}.rank"] = torch.tensor(rank)
+        state[f"{name}.lora_alpha"] = torch.tensor(alpha, dtype=torch.float64)
+    for key, tensor in net.state_dict().items():
+        if key.startswith(also + "."):
+            new = rng.normal(*tensor.shape).square() + 0.5
+            state[key] = new if tensor.is_floating_point() else tensor + 5
+    return state
+
+
+def ready(student, net):
+    """Inject a copy of a two_towers or a normed_head net, with its head in train_also."""
+    model = student.run(hold, net)
+    targets = ["query"] if hasattr(net, "encoder") else ["body"]
+    student.inject_lora(model, targets, 2, 4.0, train_also=["head"])
+    return model
+
+
+QUERIES = ["encoder.query", "decoder.query"]
+
+
+@pytest.mark.task("lora_state_dict", points=1)
+def test_buffers_of_the_head(student, rng):
+    """The buffers of a train_also module are saved and loaded as well."""
+    net, x = normed_head(rng).eval(), rng.normal(4, 6)
+    state = saved(rng, net, ["body"], "head")
+    model = ready(student, net)
+    student.load_lora(model, state)
+    expected = copy.deepcopy(net)
+    expected.load_state_dict({k: v for k, v in state.items() if "head." in k}, strict=False)
+    values = {"body": (state["body.lora_A"], state["body.lora_B"])}
+    expected = with_updates(expected, values, 2.0)
+    expect_close(model(x), output(expected, x), "The loaded model answers otherwise.")
+    came = student.lora_state_dict(model)
+    expect(type(came) is dict, "lora_state_dict should return a dict.")
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        value, wanted = came.get(f"head.norm.{name}"), state[f"head.norm.{name}"]
+        value = expect_tensor(value, wanted.shape, f"The entry of {name}", wanted.dtype)
+        expect(torch.equal(value, wanted), f"The entry of {name} is not the model's.")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_frozen_head_is_saved(student, rng):
+    """What train_also named is saved even if it is not trainable at this moment."""
+    net = two_towers(rng)
+    model = ready(student, net)
+    student.run(set_trainable, model, False)
+    state = student.lora_state_dict(model)
+    expect(type(state) is dict, "lora_state_dict should return a dict.")
+    expect_close(state.get("head.weight"), net.head.weight, "The head is not saved.")
+    expect("encoder.query.lora_A" in state, "An adapter is not saved.")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_state_shares_no_memory(student, rng):
+    """A state shares no memory with the model, neither saved nor loaded."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    after = student.run(load_and_go_on, student.load_lora, model, state)
+    same_entries(after, state, "Training on has changed a state that was loaded.")
+    model = ready(student, net)
+    student.load_lora(model, state)
+    after = student.run(save_and_go_on, student.lora_state_dict, model)
+    same_entries(after, state, "Training on has changed a state that was saved.")
+
+
+def same_entries(came, state, message):
+    """Expect the tensors of a state to be these."""
+    expect(type(came) is dict, "A state should be a dict.")
+    for name, tensor in state.items():
+        expect_close(came.get(name), tensor, message)
+
+
+def expect_not_loaded(student, model, state, what):
+    """Expect load_lora to raise a ValueError."""
+    message = f"{what} should be a ValueError."
+    expect_raises(ValueError, lambda: student.load_lora(model, state), message)
+
+
+@pytest.mark.task("lora_state_dict", points=1)
+def test_missing_and_unexpected_entries(student, rng):
+    """A missing and an unexpected entry are ValueErrors."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    for name in state:
+        short = {key: value for key, value in state.items() if key != name}
+        expect_not_loaded(student, model, short, f"A missing {name}")
+    extra = state | {"encoder.value.lora_A": rng.normal(2, 6)}
+    expect_not_loaded(student, model, extra, "An adapter that the model has not")
+    extra = state | {"encoder.value.weight": rng.normal(6, 6)}
+    expect_not_loaded(student, model, extra, "A weight of the base")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_shapes_must_be_equal(student, rng):
+    """A tensor of another shape is a ValueError, also where it could be broadcast."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    for name, other in (
+        ("encoder.query.lora_A", rng.normal(1, 6)),
+        ("decoder.query.lora_B", rng.normal(6, 1)),
+        ("decoder.query.lora_A", rng.normal(3, 6)),
+        ("head.bias", rng.normal(1)),
+        ("head.weight", torch.tensor(1.0)),
+    ):
+        expect_not_loaded(student, model, state | {name: other}, f"Another shape of {name}")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_rank_and_alpha_must_agree(student, rng):
+    """Another rank or lora_alpha than the model's is a ValueError."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    other = {"decoder.query.lora_alpha": torch.tensor(8.0, dtype=torch.float64)}
+    expect_not_loaded(student, model, state | other, "Another lora_alpha")
+    other = {"encoder.query.rank": torch.tensor(4)}
+    expect_not_loaded(student, model, state | other, "Another rank")
+
+
+@pytest.mark.task("lora_state_dict", points=1)
+def test_failed_load_changes_nothing(student, rng):
+    """A state that is refused leaves every tensor of the model unchanged."""
+    net = two_towers(rng)
+    good = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    before = student.run(anatomy, model)
+    expect(type(before) is dict, "The model could not be read.")
+    bad = [good | {name: rng.normal(9, 9)} for name in good]
+    bad += [{k: v for k, v in good.items() if k != name} for name in good]
+    bad += [good | {"more": rng.normal(2)}]
+    for state in bad:
+        try:
+            student.load_lora(model, state)
+        except StudentError:
+            after = student.run(anatomy, model)
+            expect(type(after) is dict, "The model could not be read.")
+            same_entries(after["state"], before["state"], "A tensor of the model has changed.")
+        else:
+            expect(False, "A state that does not fit was loaded.")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_merged_models_are_refused(student, rng):
+    """Saving and loading are ValueErrors where the model is merged, or was never injected."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = student.merge_lora(ready(student, net))
+    expect_not_loaded(student, model, state, "Loading into a merged model")
+    message = "Saving a merged model should be a ValueError."
+    expect_raises(ValueError, lambda: student.lora_state_dict(model), message)
+    student.unmerge_lora(model)
+    student.load_lora(model, state)
+    expect_not_loaded(student, net, state, "Loading into a model without adapters")
+    message = "Saving a model without adapters should be a ValueError."
+    expect_raises(ValueError, lambda: student.lora_state_dict(net), message)
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_loading_keeps_the_parameters(student, rng):
+    """Loading fills the Parameters that are there, so that an optimizer goes on with them."""
+    net = two_towers(rng)
+    state = saved(rng, net, QUERIES, "head")
+    model = ready(student, net)
+    read = student.run(parameters_of, model)
+    student.load_lora(model, state)
+    tensors = read()
+    expect(type(tensors) is dict, "The parameters could not be read.")
+    for name in ("encoder.query.lora_A", "decoder.query.lora_B", "head.weight"):
+        message = f"The Parameter {name} of before does not hold the loaded values."
+        expect_close(tensors.get(name), state[name], message)
+
+
+# -------------------------------------------------------------------------------- rank_for_budget
+
+
+@pytest.mark.task("rank_for_budget", points=1)
+def test_budget_is_met_exactly(student, rng):
+    """A budget that is met exactly suffices, and one parameter less does not."""
+    net = two_towers(rng)
+    each = (6 + 6) + (6 + 6)
+    for rank in (1, 2, 5):
+        for budget, expected in ((rank * each, rank), ((rank + 1) * each - 1, rank)):
+            came = student.rank_for_budget(net, ["query"], budget)
+            expect_equal(came, expected, f"Not the largest rank for a budget of {budget}.")
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_budget_of_convolutions(student, rng):
+    """Convolutions count as LoRAConv2d makes their matrices."""
+    net = nn.Sequential(OrderedDict(conv=rng.conv2d(3, 8, (3, 5), padding=1), fc=rng.linear(4, 7)))
+    each = (3 * 15 + 8) + (4 + 7)
+    came = student.rank_for_budget(net, ["conv", "fc"], 6 * each + 5)
+    expect_equal(came, 6, "Not the largest rank for a convolution and a linear layer.")
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_budget_of_a_shared_module(student, rng):
+    """A module that stands in several places counts once."""
+    shared = rng.linear(6, 6)
+    net = nn.Sequential(OrderedDict(first=shared, act=nn.Tanh(), again=shared))
+    came = student.rank_for_budget(net, ["first", "again"], 4 * 12)
+    expect_equal(came, 4, "Not the largest rank for one layer in two places.")
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_budget_too_small(student, rng):
+    """A budget that not even rank 1 fits is a ValueError."""
+    net = two_towers(rng)
+    for budget in (23, 0, -5):
+        expect_raises(
+            ValueError,
+            lambda budget=budget: student.rank_for_budget(net, ["query"], budget),
+            f"Rank 1 does not fit a budget of {budget}: that should be a ValueError.",
+        )
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_rank_beyond_the_layers(student, rng):
+    """The rank may exceed in and out of a layer."""
+    net = nn.Sequential(OrderedDict(proj=rng.linear(3, 4)))
+    came = student.rank_for_budget(net, ["proj"], 7 * 1000)
+    expect_equal(came, 1000, "Not the largest rank for a small layer and a large budget.")
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_targets_of_a_budget(student, rng):
+    """A name that matches nothing, a string, and a target without an adapter are ValueErrors."""
+    net, message = two_towers(rng), "{} should be a ValueError."
+    grouped = nn.Sequential(OrderedDict(conv=rng.conv2d(4, 4, 3, groups=2), fc=rng.linear(4, 4)))
+    for model, targets, what in (
+        (net, ["query", "key"], "A name that matches nothing"),
+        (net, ["query", "act"], "A Tanh among the targets"),
+        (net, [], "An empty list of targets"),
+        (nn.Sequential(OrderedDict(q=rng.linear(2, 2))), "q", "A string as targets"),
+        (grouped, ["fc", "conv"], "A grouped convolution among the targets"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda m=model, t=targets: student.rank_for_budget(m, t, 10_000),
+            message.format(what),
+        )
+
+
+@pytest.mark.task("rank_for_budget", points=0.5)
+def test_budget_leaves_the_model(student, rng):
+    """The model is left unchanged, and so are the random generators."""
+    net = two_towers(rng)
+    net.encoder.requires_grad_(False)
+    model, seed = student.run(hold, net), rng.seed()
+    student.run(seed_global, seed)
+    student.rank_for_budget(model, ["query"], 100)
+    drawn = student.run(draw_global, 4)
+    came, mine = student.run(anatomy, model), anatomy(net)
+    expect(type(came) is dict, "The model could not be read.")
+    expect_equal(came["modules"], mine["modules"], "There are other modules in the model.")
+    expect_equal(came["trainable"], mine["trainable"], "Other parameters are trainable.")
+    same_state(came["state"], net, "A weight has changed.")
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
+    expect_close(drawn, expected, "Random numbers have been drawn.")
+
+
+# ------------------------------------------------------------------------------------ dora_linear
+
+
+def dora(student, rng, base, rank=2, alpha=6.0):
+    """A DoRALinear with random matrices and magnitudes, and these."""
+    width, out, dtype = base.in_features, base.out_features, base.weight.dtype
+    values = {
+        "lora_A": rng.normal(rank, width).to(dtype),
+        "lora_B": rng.normal(out, rank).to(dtype),
+        "magnitude": (rng.normal(out).abs() + 0.5).to(dtype),
+    }
+    layer = student.DoRALinear(base, rank, alpha)
+    student.run(set_matrices, layer, **values)
+    return layer, values
+
+
+def pefts_dora(base, values, rank, alpha):
+    """The same layer by peft; return it and its (lora_A, lora_B, magnitude)."""
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"], use_dora=True)
+    model = peft.get_peft_model(nn.Sequential(copy.deepcopy(base)), config)
+    layer = model.base_model.model[0]
+    parts = (
+        layer.lora_A["default"].weight,
+        layer.lora_B["default"].weight,
+        layer.lora_magnitude_vector["default"].weight,
+    )
+    with torch.no_grad():
+        for part, value in zip(parts, values.values(), strict=True):
+            part.copy_(value)
+    return layer, parts
+
+
+@pytest.mark.task("dora_linear", points=1)
+def test_dora_adds_the_bias_last(student, rng):
+    """The bias is added last, neither normalised nor scaled."""
+    base, x = rng.linear(6, 4), rng.normal(3, 6)
+    layer, values = dora(student, rng, base)
+    adapted = base.weight.detach() + 3.0 * values["lora_B"] @ values["lora_A"]
+    scale = values["magnitude"] / adapted.square().sum(dim=1).sqrt()
+    expected = (x @ adapted.T) * scale + base.bias.detach()
+    expect_close(layer(x), expected, "With a bias the output is not right.")
+
+
+@pytest.mark.task("dora_linear", points=1.5)
+def test_dora_gradients(student, rng):
+    """In the backward pass the norm is a constant, as in the paper: a step of SGD shows it."""
+    base, x, upstream = rng.linear(6, 4, bias=False), rng.normal(5, 6), rng.normal(5, 4)
+    layer, values = dora(student, rng, base)
+    student.run(sgd_step, layer, x, upstream, 0.1)
+    oracle, parts = pefts_dora(base, values, 2, 6.0)
+    oracle(x).backward(upstream)
+    for name, part in zip(values, parts, strict=True):
+        moved = (part - 0.1 * part.grad).detach()
+        expect_close(getattr(layer, name), moved, f"{name} is not where a step of SGD puts it.")
+
+
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_freezes_its_base(student, rng):
+    """lora_A, lora_B and magnitude are the only trainable parameters."""
+    base = rng.linear(6, 4)
+    layer, _ = dora(student, rng, base)
+    student.run(sgd_step, layer, rng.normal(3, 6), rng.normal(3, 4), 0.1)
+    for part in ("weight", "bias"):
+        old = getattr(base, part).detach()
+        new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
+        expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+
+
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_of_a_zero_row(student, rng):
+    """Where a row of V is all zero the output is the bias, and not NaN."""
+    base, x = rng.linear(6, 4), rng.normal(3, 6)
+    with torch.no_grad():
+        base.weight[1] = 0.0
+    layer = student.DoRALinear(base, 2, 4.0)
+    expect_close(layer(x), output(base, x), "With a row of zeros in W the output is not right.")
+    magnitude = base.weight.detach().square().sum(dim=1).sqrt()
+    magnitude[1] = 7.0
+    student.run(set_matrices, layer, magnitude=magnitude)
+    expect_close(layer(x), output(base, x), "With a magnitude of 7 for it the output is not right.")
+
+
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_matrices_start_as_stated(student, rng):
+    """lora_A starts at random and lora_B at zero, in the dtype of the base's weight."""
+    layer = student.DoRALinear(rng.linear(12, 9).double(), 4, 8.0)
+    lora_A = expect_tensor(layer.lora_A, (4, 12), "lora_A", torch.float64)
+    lora_B = expect_tensor(layer.lora_B, (9, 4), "lora_B", torch.float64)
+    expect_tensor(layer.magnitude, (9,), "magnitude", torch.float64)
+    expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: rows of it are equal.")
+    expect(lora_B.abs().max().item() == 0, "lora_B is not all zero.")
+
+
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_refuses_bad_arguments(student, rng):
+    """A base that is no nn.Linear and a rank that is no positive integer are ValueErrors."""
+    for base, rank, what in (
+        (rng.conv2d(3, 4, 1), 2, "A convolution as base"),
+        (rng.linear(6, 4), 0, "rank=0"),
+        (rng.linear(6, 4), 2.0, "rank=2.0"),
+        (rng.linear(6, 4), True, "rank=True"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda base=base, rank=rank: student.DoRALinear(base, rank, 4.0),
+            f"{what} should be a ValueError.",
+        )
+
+
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_takes_any_rows(student, rng):
+    """x may have any number of leading dimensions."""
+    base = rng.linear(6, 4)
+    layer, values = dora(student, rng, base)
+    oracle, _ = pefts_dora(base, values, 2, 6.0)
+    for leading in ((2, 3), (2, 1, 2), ()):
+        x = rng.normal(*leading, 6)
+        expected = output(oracle, x.reshape(-1, 6)).reshape(*leading, 4)
+        expect_close(layer(x), expected, f"For leading dimensions {leading} it is not right.")
+
+
+# -------------------------------------------------------------------------------- adapt_with_lora
+
+
+def classifier(rng):
+    """A small classifier of (B, 1, 4, 4) images with three classes, in double precision."""
+    parts = OrderedDict(conv=rng.conv2d(1, 3, 3), act=nn.Tanh(), flat=nn.Flatten())
+    parts |= OrderedDict(mid=rng.linear(12, 6), act2=nn.Tanh(), drop=nn.Dropout(0.0))
+    parts |= OrderedDict(head=rng.linear(6, 3))
+    return nn.Sequential(parts).double()
+
+
+def batches(rng, *sizes):
+    """Random images and labels in batches of these sizes."""
+    return [(rng.normal(n, 1, 4, 4).double(), rng.integers(0, 3, (n,))) for n in sizes]
+
+
+SETTINGS = {
+    "target_modules": ["conv", "mid"],
+    "rank": 2,
+    "lora_alpha": 4.0,
+    "train_also": ["head"],
+}
+
+
+def adapt(student, model, loader, **settings):
+    """Run adapt_with_lora; return the model it gives and the history."""
+    came = student.adapt_with_lora(model, loader, **{**SETTINGS, **settings})
+    expect(type(came) is tuple and len(came) == 2, "It should return a pair (model, history).")
+    expect(type(came[1]) is dict, "The history should be a dict.")
+    return came
+
+
+def first_figure(history, key):
+    """Return the first entry of a list in the history."""
+    values = history.get(key)
+    fine = type(values) is list and len(values) > 0 and type(values[0]) is float
+    expect(fine, f"history[{key!r}] should be a list of floats.")
+    return values[0]
+
+
+def expect_figure(history, key, expected, message):
+    """Expect the first entry of a list in the history."""
+    value = first_figure(history, key)
+    expect(abs(value - expected) <= 1e-5 * max(1.0, abs(expected)), f"{message} (got {value:.4f})")
+
+
+def train_by_hand(net, values, loader, epochs, lr):
+    """Train adapters and head of `net` in closed form with Adam; return the tensors by name."""
+    head = {name: p.detach().clone() for name, p in net.named_parameters() if "head." in name}
+    tensors = {f"{name}.lora_A": A.clone() for name, (A, B) in values.items()}
+    tensors |= {f"{name}.lora_B": B.clone() for name, (A, B) in values.items()}
+    tensors |= head
+    for tensor in tensors.values():
+        tensor.requires_grad_()
+    optimizer = torch.optim.Adam(tensors.values(), lr=lr)
+    for images, labels in [batch for _ in range(epochs) for batch in loader]:
+        weights = {name: tensors[name] for name in head}
+        for name in values:
+            A, B = tensors[f"{name}.lora_A"], tensors[f"{name}.lora_B"]
+            update = torch.einsum("or,r...->o...", B.flatten(1), A)
+            weights[f"{name}.weight"] = net.get_submodule(name).weight.detach() + 2.0 * update
+        loss = F.cross_entropy(torch.func.functional_call(net, weights, images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+@pytest.mark.task("adapt_with_lora", points=1.5)
+def test_adam_with_one_step_a_batch(student, rng):
+    """Adapters and head are where Adam, with one step a batch, puts them."""
+    net, loader = classifier(rng), batches(rng, 6, 6, 6)
+    seed, values = rng.seed(), {}
+    start = student.run(hold, net)  # with a rate of 0 nothing moves: that shows how A starts
+    adapt(student, start, loader, epochs=2, lr=0.0, seed=seed)
+    for name in ("conv", "mid"):
+        weight, layer = net.get_submodule(name).weight, getattr(start, name)
+        ones = (1,) * (weight.dim() - 2)
+        shapes = (2, *weight.shape[1:]), (weight.shape[0], 2, *ones)
+        A = expect_tensor(layer.lora_A, shapes[0], f"lora_A of {name}", torch.float64)
+        B = expect_tensor(layer.lora_B, shapes[1], f"lora_B of {name}", torch.float64)
+        values[name] = A, B
+    model = student.run(hold, net)
+    adapt(student, model, loader, epochs=2, lr=0.01, seed=seed)
+    for name, expected in train_by_hand(net, values, loader, 2, 0.01).items():
+        module, _, part = name.partition(".")
+        came = getattr(getattr(model, module), part)
+        expect_close(came, expected, f"{name} is not where it should be.", rtol=1e-5)
+
+
+@pytest.mark.task("adapt_with_lora", points=1.5, seconds=30)
+def test_it_beats_the_probe_on_held_out_data(student, rng):
+    """On held-out digits it is better than the untouched model and than a head trained alone."""
+    train, test = mnist("train", range(5, 10), 500), mnist("test", range(5, 10), 500)
+    images, labels = -train.tensors[0], train.tensors[1]  # negatives: dark digits on bright paper
+    unseen, truth = -test.tensors[0], test.tensors[1]
+    net = pretrained_resnet()
+    net.fc = rng.linear(net.fc.in_features, 5)
+    order = torch.from_numpy(rng.numpy.permutation(len(images))).split(10)
+    loader = [(images[rows], labels[rows]) for rows in order]
+
+    def accuracy(logits):
+        return (logits.argmax(dim=1) == truth).double().mean().item()
+
+    untouched = accuracy(output(net, unseen))
+    body, head = copy.deepcopy(net), copy.deepcopy(net.fc)
+    body.fc = nn.Identity()
+    features = output(body, images)
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    for rows in order * 4:
+        optimizer.zero_grad()
+        F.cross_entropy(head(features[rows]), labels[rows]).backward()
+        optimizer.step()
+    probe = accuracy(output(head, output(body, unseen)))
+
+    model = student.run(hold, net)
+    settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 8.0}
+    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 3e-3, "seed": rng.seed()}
+    adapt(student, model, loader, **settings)
+    student.run(set_mode, model, False)
+    logits = expect_tensor(model(unseen), (len(truth), 5), "The output")
+    # Over 40 seeds the lead over the probe is 0.33 on average, with a standard deviation of 0.04.
+    lead = accuracy(logits) - max(probe, untouched)
+    shown = f"{accuracy(logits):.1%} right, the untouched model {untouched:.1%}"
+    expect(lead > 0.1, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_means_over_examples(student, rng):
+    """Loss and accuracy of an epoch are means over its examples, whatever the batches' sizes."""
+    net, loader = classifier(rng), batches(rng, 7, 7, 1)
+    _, history = adapt(student, net, loader, epochs=1, lr=0.0, seed=1)
+    images, labels = torch.cat([x for x, _ in loader]), torch.cat([y for _, y in loader])
+    logits = output(net, images)
+    loss = F.cross_entropy(logits, labels).item()
+    expect_figure(history, "train_loss", loss, "The loss is not the mean over the examples.")
+    right = (logits.argmax(dim=1) == labels).double().mean().item()
+    message = "The accuracy is not the mean over the examples."
+    expect_figure(history, "train_accuracy", right, message)
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_history_is_of_the_passes_that_train(student, rng):
+    """Loss and accuracy come from the very forward passes that train, before their step."""
+    net, loader = classifier(rng), batches(rng, 12)
+    _, history = adapt(student, net, loader, epochs=1, lr=0.2, seed=1)
+    loss = F.cross_entropy(output(net, loader[0][0]), loader[0][1]).item()
+    expect_figure(history, "train_loss", loss, "The first loss is not that of the first pass.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_equal_seeds_give_equal_results(student, rng):
+    """Equal seeds give equal results, dropout included, and other seeds others."""
+    net, loader, seed = classifier(rng), batches(rng, 6, 6), rng.seed()
+    net.drop.p = 0.5
+    images, outputs = rng.normal(4, 1, 4, 4).double(), []
+    for use in (seed, seed, seed + 1):
+        student.run(seed_global, rng.seed())
+        model = student.run(hold, net)
+        adapt(student, model, loader, epochs=3, lr=0.02, seed=use)
+        student.run(set_mode, model, False)
+        outputs.append(expect_tensor(model(images), (4, 3), "The output", torch.float64))
+    expect_close(outputs[1], outputs[0], "The same seed gave another result.")
+    differ = (outputs[2] - outputs[0]).abs().max().item() > 1e-4
+    expect(differ, "Another seed gave the same result.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_global_generator_is_put_back(student, rng):
+    """The state of torch's global generator is afterwards what it was."""
+    model, seed = student.run(hold, classifier(rng)), rng.seed()
+    student.run(seed_global, seed)
+    adapt(student, model, batches(rng, 4), epochs=1, lr=0.01, seed=1)
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
+    expect_close(student.run(draw_global, 4), expected, "The generator is in another state.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_training_modes_are_restored(student, rng):
+    """Each submodule is afterwards in the training mode that it had before."""
+    net = classifier(rng).eval()
+    net.drop.train()
+    net.mid.train()
+    model = student.run(hold, net)
+    adapt(student, model, batches(rng, 4), epochs=1, lr=0.01, seed=1)
+    modes = student.run(modes_of, model)
+    expect(type(modes) is dict, "The modes could not be read.")
+    for name, mode in modes_of(net).items():
+        expect(modes.get(name) is mode, f"{name or 'The model'} had training={mode} before.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_base_statistics_stay(student, rng):
+    """A batch-norm of the base has the same buffers, bit for bit, afterwards."""
+    net = conv_net(rng)
+    model = student.run(hold, net)
+    loader = [(rng.normal(5, 2, 6, 6), rng.integers(0, 3, (5,))) for _ in range(2)]
+    settings = {"target_modules": ["conv1"], "train_also": ["fc"], "epochs": 2}
+    adapt(student, model, loader, **settings, lr=0.01, seed=1)
+    for name, old in net.bn1.named_buffers():
+        new = expect_tensor(getattr(model.bn1, name), old.shape, f"bn1.{name}", old.dtype)
+        expect(torch.equal(new, old), f"bn1.{name} has changed.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_it_trains_in_train_mode(student, rng):
+    """The model is in train mode while it trains, whatever mode it came in."""
+    net = classifier(rng).eval()
+    net.drop.p = 0.9
+    loader = batches(rng, 30)
+    _, history = adapt(student, net, loader, epochs=1, lr=0.0, seed=rng.seed())
+    still = F.cross_entropy(output(net, loader[0][0]), loader[0][1]).item()
+    loss = first_figure(history, "train_loss")
+    expect(math.isfinite(loss) and abs(loss - still) > 1e-3, "Dropout does not act in training.")
+
+
+@pytest.mark.task("adapt_with_lora", points=0.5)
+def test_epochs_and_loaders_that_are_refused(student, rng):
+    """Negative epochs and a loader without a batch are ValueErrors; with 0 epochs it is fine."""
+    net, images = classifier(rng), rng.normal(3, 1, 4, 4).double()
+    model = student.run(hold, net)
+    expect_raises(
+        ValueError,
+        lambda: adapt(student, model, batches(rng, 4), epochs=-1, lr=0.01, seed=1),
+        "Negative epochs should be a ValueError.",
+    )
+    came = student.run(anatomy, model)
+    expect(type(came) is dict, "The model could not be read.")
+    message = "Negative epochs have changed the model all the same."
+    expect_equal(came["modules"], anatomy(net)["modules"], message)
+    expect_raises(
+        ValueError,
+        lambda: adapt(student, net, [], epochs=1, lr=0.01, seed=1),
+        "A loader without a batch should be a ValueError.",
+    )
+    _, history = adapt(student, model, batches(rng, 4), epochs=0, lr=0.01, seed=1)
+    message = "With 0 epochs the history's lists should be empty."
+    expect_equal([history.get("train_loss"), history.get("train_accuracy")], [[], []], message)
+    expect_close(model(images), output(net, images), "With 0 epochs the output has changed.")
+
+
+# ---------------------------------------------------------------------------------- lora_bug_hunt
+
+
+def normed_net(rng):
+    """Two linear layers with a LayerNorm between them, and a head."""
+    norm = nn.LayerNorm(6)
+    with torch.no_grad():
+        norm.weight.copy_(rng.normal(6) + 2.0)
+    return nn.Sequential(rng.linear(5, 6), norm, nn.Tanh(), rng.linear(6, 4), rng.linear(4, 3))
+
+
+def set_pairs(model, values):
+    """Give the mended layers of a model, by dotted name, these (A, B)."""
+    import torch
+
+    with torch.no_grad():
+        for name, (A, B) in values.items():
+            layer = model.get_submodule(name)
+            layer.A.copy_(A)
+            layer.B.copy_(B)
+
+
+def hunted(student, rng, net, lr=0.1):
+    """Adapt a copy of `net` with random A and B; return model, optimizer and the matrices."""
+    model = student.run(hold, net)
+    optimizer = student.adapt_net(model, 2, 6.0, lr)
+    values = matrices(rng, net, ["0", "3"], rank=2)
+    student.run(set_pairs, model, values)
+    return model, optimizer, values
+
+
+def sgd_by_hand(net, values, steps, lr):
+    """Train adapters and head of `net` in closed form with SGD; return the tensors by name."""
+    tensors = {f"{name}.A": A.clone() for name, (A, B) in values.items()}
+    tensors |= {f"{name}.B": B.clone() for name, (A, B) in values.items()}
+    tensors |= {name: p.detach().clone() for name, p in net.named_parameters() if name[0] == "4"}
+    for x, labels in steps:
+        leaves = {name: tensor.clone().requires_grad_() for name, tensor in tensors.items()}
+        weights = {name: leaf for name, leaf in leaves.items() if name[0] == "4"}
+        for name in values:
+            update = 3.0 * leaves[f"{name}.B"] @ leaves[f"{name}.A"]
+            weights[f"{name}.weight"] = net.get_submodule(name).weight.detach() + update
+        loss = F.cross_entropy(torch.func.functional_call(net, weights, x), labels)
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        steps_taken = zip(leaves.items(), gradients, strict=True)
+        tensors = {name: (leaf - lr * g).detach() for (name, leaf), g in steps_taken}
+    return tensors
+
+
+def expect_tensors(model, tensors, message):
+    """Expect parameters of a model, by dotted name, to be these."""
+    for name, tensor in tensors.items():
+        child, _, part = name.partition(".")
+        came = getattr(getattr(model, child), part)
+        expect_close(came, tensor, f"{name} {message}")
+
+
+@pytest.mark.task("lora_bug_hunt", points=1)
+def test_adapters_and_head_learn(student, rng):
+    """A step moves A and B of every adapted layer, and the head, along their gradients."""
+    net = normed_net(rng)
+    batch = rng.normal(8, 5), rng.integers(0, 3, (8,))
+    model, optimizer, values = hunted(student, rng, net)
+    student.adapt_step(model, optimizer, *batch)
+    expected = sgd_by_hand(net, values, [batch], 0.1)
+    expect_tensors(model, expected, "is not where a step of SGD puts it.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_all_else_is_frozen(student, rng):
+    """A step leaves the adapted layers' own weights and every other parameter as they were."""
+    net = normed_net(rng)
+    model, optimizer, _ = hunted(student, rng, net)
+    student.adapt_step(model, optimizer, rng.normal(8, 5), rng.integers(0, 3, (8,)))
+    modules = {name: getattr(model, name) for name in ("0", "1", "3")}
+    for name, handle in modules.items():
+        inner = handle if name == "1" else handle.layer
+        for part in ("weight", "bias"):
+            old = getattr(net.get_submodule(name), part).detach()
+            new = expect_tensor(getattr(inner, part), old.shape, f"The {part} of layer {name}")
+            expect(torch.equal(new, old), f"A step has changed the {part} of layer {name}.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_mended_layer_can_learn(student, rng):
+    """A starts at random and B at zero; both are Parameters."""
+    layer = student.AdaptedLayer(rng.linear(9, 7), 4, 8.0)
+    A = expect_tensor(layer.A, (4, 9), "A")
+    B = expect_tensor(layer.B, (7, 4), "B")
+    expect(len(A.unique(dim=0)) == 4, "A is not random: rows of it are equal.")
+    expect(B.abs().max().item() == 0, "B is not all zero.")
+    names = student.run(trainable, layer)
+    expect(type(names) is list, "The trainable parameters could not be read.")
+    message = "The trainable parameters of the mended layer are not A and B."
+    expect_equal(sorted(map(str, names)), ["A", "B"], message)
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_stale_gradients(student, rng):
+    """Gradients left over from before have no influence on a step."""
+    net = normed_net(rng)
+    batch = rng.normal(8, 5), rng.integers(0, 3, (8,))
+    model, optimizer, values = hunted(student, rng, net)
+    student.run(fill_gradients, model, 2.0)
+    student.adapt_step(model, optimizer, *batch)
+    expected = sgd_by_hand(net, values, [batch], 0.1)
+    expect_tensors(model, expected, "is not where a step of SGD without the old gradients puts it.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_head_is_the_callers(student, rng):
+    """The head stays the very module that it was."""
+    net = normed_net(rng)
+    head, x = student.run(hold, net[4]), rng.normal(3, 5)
+    model = student.run(chain, *net[:4], head)
+    student.adapt_net(model, 2, 6.0, 0.1)
+    other = rng.linear(4, 3)
+    student.run(set_matrices, head, weight=other.weight.detach(), bias=other.bias.detach())
+    expected = output(nn.Sequential(*net[:4], other), x)
+    expect_close(model(x), expected, "What happens to the caller's head does not show in the net.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_steps_have_no_memory(student, rng):
+    """The optimizer is plain SGD: a second step does not remember the first."""
+    net = normed_net(rng)
+    steps = [(rng.normal(8, 5), rng.integers(0, 3, (8,))) for _ in range(3)]
+    model, optimizer, values = hunted(student, rng, net)
+    for step in steps:
+        student.adapt_step(model, optimizer, *step)
+    expected = sgd_by_hand(net, values, steps, 0.1)
+    expect_tensors(model, expected, "is not where three steps of plain SGD put it.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_mended_layer_keeps_its_layer(student, rng):
+    """The mended layer keeps the very layer that it is given."""
+    base, other, x = rng.linear(6, 4), rng.linear(6, 4), rng.normal(3, 6)
+    held = student.run(hold, base)
+    layer = student.AdaptedLayer(held, 2, 4.0)
+    student.run(set_matrices, held, weight=other.weight.detach(), bias=other.bias.detach())
+    expect_close(layer(x), output(other, x), "It does not follow the layer it was given.")
+
+
+# ------------------------------------------------------------------------- numbers and statements
+
+
+def expect_number(student, name, expected, within=0.0):
+    """Expect an answer to be this number, to `within`."""
+    value = getattr(student, name)
+    expect(value is not None, f"{name} is not answered yet.")
+    expect(type(value) in (int, float), f"{name} is not a number.")
+    right = abs(value - expected) <= within  # False for NaN
+    expect(right, f"{name} = {value:g} is not right.")
+
+
+PER_RANK = 768 + 768  # a row of A and a column of B
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_parameters_of_one_layer(student):
+    """trainable_768: the exact count."""
+    expect_number(student, "trainable_768", 8 * PER_RANK)
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_percentage_of_one_layer(student):
+    """percent_768: in per cent, to two decimals (0.005 either way)."""
+    expect_number(student, "percent_768", 100 * 8 * PER_RANK / 768**2, within=0.005)
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_parameters_of_bert(student):
+    """bert_query_value: the exact count."""
+    expect_number(student, "bert_query_value", 12 * 2 * 8 * PER_RANK)
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_parameters_of_a_convolution(student):
+    """conv_parameters: the exact count."""
+    expect_number(student, "conv_parameters", 4 * (64 * 3 * 3) + 128 * 4)
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_parameters_in_loralibs_form(student):
+    """loralib_conv_parameters: the exact count."""
+    expect_number(student, "loralib_conv_parameters", (4 * 3) * (64 * 3) + (128 * 3) * (4 * 3))
+
+
+@pytest.mark.task("lora_numbers", points=1)
+def test_largest_rank(student):
+    """largest_rank: the whole number."""
+    expect_number(student, "largest_rank", 1_000_000 // (12 * 2 * PER_RANK))
+
+
+TRUE_STATEMENTS = "bcgijlop"
+
+
+@pytest.mark.task("lora_statements", points=8)
+def test_statements(student):
+    """Right judgements count 1, wrong ones −1; the sum, never below 0, is divided by 16."""
+    judged = student.judged
+    expect(type(judged) is dict, "`judged` should be a dict.")
+    right = wrong = 0
+    for letter in "abcdefghijklmnop":
+        answer = judged.get(letter)
+        if type(answer) is bool:
+            is_right = answer is (letter in TRUE_STATEMENTS)
+            right, wrong = right + is_right, wrong + (not is_right)
+    message = f"{right} right, {wrong} wrong, {16 - right - wrong} without True or False."
+    award(max(0, right - wrong) / 16, message)

@@ -1,0 +1,195 @@
+"""What the tests share: one warm sandbox, submissions written as lists of cells, the kill matrix."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from autograder import lessons
+from autograder.notebook import Cell
+from autograder.sandbox import launch
+from autograder.sandbox.launch import Child, Limits, Sandbox
+from autograder.sandbox.session import Session
+from autograder.student import InProcess, Student
+
+torch.set_num_threads(1)  # a process that has run threads must not fork
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
+KILLS: dict[str, dict[str, dict[str, bool]]] = {}
+"""task → mutant → check → whether it failed: filled by the bank, printed at the end"""
+HIDDEN: set[tuple[str, str]] = set()
+
+
+# ------------------------------------------------------------------------------------- the sandbox
+
+
+class Borrowed:
+    """The session's warm sandbox, for code that closes what it was given."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.isolation = sandbox.isolation
+
+    @property
+    def alive(self) -> bool:
+        return self._sandbox.alive
+
+    def fork(self, limits: Limits) -> Child:
+        return self._sandbox.fork(limits)
+
+    def close(self) -> None:
+        """Leave it to the session."""
+
+    def __enter__(self) -> Borrowed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Borrowed]:
+    """The sandbox that `grade` would use here, warm."""
+    with launch.start((ROOT,)) as warm:
+        yield Borrowed(warm)
+
+
+@pytest.fixture(scope="session")
+def unboxed() -> Iterator[Borrowed]:
+    """The process without isolation that `check` uses for one's own notebook, warm."""
+    with launch.Zygote("none") as warm:
+        yield Borrowed(warm)
+
+
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) -> None:
+    """Let the commands use the session's warm processes instead of new ones."""
+    monkeypatch.setattr(launch, "start", lambda hide=(): sandbox)
+    monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(): unboxed)
+
+
+def cells(*sources: str) -> list[Cell]:
+    """Code cells, numbered from 1."""
+    return [Cell(number, textwrap.dedent(text)) for number, text in enumerate(sources, start=1)]
+
+
+@contextlib.contextmanager
+def running(
+    sandbox: Sandbox,
+    *sources: str,
+    limits: Limits = LIMITS,
+    seconds: float = 60.0,
+    call_seconds: float = 10.0,
+) -> Iterator[tuple[Student, Session]]:
+    """Run cells in a sandbox; yields the handle that checks hold, and the session behind it."""
+    with Session(sandbox, cells(*sources), limits, seconds) as session:
+        session.prepare()
+        yield Student(session, call_seconds), session
+
+
+@pytest.fixture
+def submit(sandbox: Borrowed) -> Callable[..., contextlib.AbstractContextManager[Student]]:
+    """`with submit(cell, …) as student`: a submission of these cells in the sandbox."""
+
+    @contextlib.contextmanager
+    def submitted(*sources: str, **options: object) -> Iterator[Student]:
+        with running(sandbox, *sources, **options) as (student, session):
+            assert not session.problems, session.problems
+            yield student
+
+    return submitted
+
+
+@pytest.fixture(params=["in process", "sandboxed"])
+def either(request: pytest.FixtureRequest) -> Callable[[str], Student]:
+    """`either(cell)`: a submission of this cell, by each of the two transports."""
+    stack = contextlib.ExitStack()
+    request.addfinalizer(stack.close)
+
+    def made(source: str) -> Student:
+        if request.param == "in process":
+            namespace: dict[str, object] = {"__name__": "__main__"}
+            exec(compile(textwrap.dedent(source), "<cell 1>", "exec"), namespace)
+            return Student(InProcess(namespace))
+        submit = request.getfixturevalue("submit")
+        return stack.enter_context(submit(source))
+
+    return made
+
+
+def descendants() -> set[int]:
+    """The processes below this one, whatever namespace they are in."""
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def settles(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Whether something comes to hold within some seconds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# --------------------------------------------------------------------------------------- notebooks
+
+
+def write_notebook(path: Path, sources: Sequence[str | tuple[str, str]]) -> Path:
+    """Write a notebook of code cells; a pair (``markdown``, text) is a text cell."""
+    made = [
+        new_code_cell(textwrap.dedent(source))
+        if isinstance(source, str)
+        else new_markdown_cell(source[1])
+        for source in sources
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=made), path)
+    return path
+
+
+def lora() -> lessons.Lesson:
+    return lessons.lesson_named("lora")
+
+
+def reference_cells(**replaced: str) -> list[str]:
+    """The lora reference's code cells without checks; `replaced`: another source for a task."""
+    source = next(path for path in lessons.sources() if path.stem.endswith("lora"))
+    found = []
+    for cell in lessons.solution_notebook(source).cells:
+        mark = cell.metadata.get("nbgrader", {})
+        is_demonstration = lessons.DEMONSTRATION in cell.metadata.get("tags", [])
+        if cell.cell_type == "code" and not mark.get("grade") and not is_demonstration:
+            task = mark.get("grade_id", "").removeprefix("task-")
+            found.append(replaced.get(task, cell.source))
+    return found
+
+
+# -------------------------------------------------------------------------------------- kill matrix
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which check kills which mutant."""
+    if not KILLS:
+        return
+    terminalreporter.section("kill matrix: mutants of lora × checks")
+    for task, mutants in KILLS.items():
+        checks = list(dict.fromkeys(check for row in mutants.values() for check in row))
+        terminalreporter.write_line(f"\n{task}")
+        for number, check in enumerate(checks, start=1):
+            alone = sum(row[check] and sum(row.values()) == 1 for row in mutants.values())
+            kind = "hidden " if (task, check) in HIDDEN else "visible"
+            terminalreporter.write_line(f"  {number:2} {kind} kills {alone} alone: {check}")
+        for mutant, row in mutants.items():
+            marks = "".join("x" if row.get(check) else "." for check in checks)
+            terminalreporter.write_line(f"     {marks}  {mutant}")
