@@ -283,6 +283,7 @@ def grade_all(
             job.process.kill()
             job.process.join()
         warm.close()
+        gc.unfreeze()
 
 
 def _ended(running: list[_Running]) -> list[_Running]:

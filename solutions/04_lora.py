@@ -805,8 +805,8 @@ class DoRALinear(nn.Module):
         direction = self.base.weight + update  # V: (out, in)
         tiny = torch.finfo(direction.dtype).tiny  # 0 / tiny is 0, and 0 / 0 is not
         norm = direction.detach().norm(dim=1).clamp_min(tiny)  # (out,), a constant for autograd
-        scale = self.magnitude / norm  # (out,)
-        return F.linear(x, scale[:, None] * direction, self.base.bias)  # (..., out)
+        unit = direction / norm[:, None]  # (out, in): each row of length 1, or zero
+        return F.linear(x, self.magnitude[:, None] * unit, self.base.bias)  # (..., out)
         ### END SOLUTION
 
 

@@ -351,7 +351,7 @@ def test_no_product_of_full_size(student, rng):
         expect(type(size) is int, "The sizes could not be read.")
         expect(
             size < 50 * 60,
-            f"With out=50, in=60, rank 3 and 2 rows the {direction} makes a tensor of {size} elements.",
+            f"With out=50, in=60, rank 3, 2 rows a tensor of {size} elements is made {direction}.",
         )
 
 
@@ -1166,7 +1166,7 @@ def test_missing_and_unexpected_entries(student, rng):
     expect_not_loaded(student, model, extra, "A weight of the base")
 
 
-@pytest.mark.task("lora_state_dict", points=0.5)
+@pytest.mark.task("lora_state_dict", points=1)
 def test_shapes_must_be_equal(student, rng):
     """A tensor of another shape is a ValueError, also where it could be broadcast."""
     net = two_towers(rng)
