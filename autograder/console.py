@@ -97,7 +97,7 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for name, score in zip(feedback.page_names(scores), scores, strict=True):
         style = "" if score.status == "graded" else "red"
-        noticed = plain(score.problems[0][:90]) if score.problems else ""
+        noticed = plain(score.problems[0][:60]) if score.problems else ""
         points = f"{score.points:g} / {score.max_points:g}"
         row = (plain(name), score.status, points, f"{score.percent:.0f}", f"{score.seconds:.1f}")
         table.add_row(*row, noticed, style=style)

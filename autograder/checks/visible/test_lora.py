@@ -228,6 +228,7 @@ def test_outputs_start_unchanged(student, rng):
     net, x = two_towers(rng).eval(), rng.normal(4, 6)
     model = student.run(hold, net)
     student.inject_lora(model, ["query", "value"], 3, 6.0)
+    expect_tensor(model.encoder.value.lora_A, (3, 6), "lora_A of encoder.value")
     expect_close(model(x), output(net, x), "The injected model answers otherwise.")
 
 
@@ -258,22 +259,29 @@ def test_unmerging_takes_it_back(student, rng):
     student.inject_lora(model, ["value"], 2, 4.0)
     student.run(set_adapters, model, values)
     student.merge_lora(model)
+    expected, weight = with_updates(net, values, 2.0), model.encoder.value.base.weight
+    expect_close(weight, expected.encoder.value.weight, "A merged base weight is not as stated.")
     student.unmerge_lora(model)
     weight = model.encoder.value.base.weight
     expect_close(weight, net.encoder.value.weight, "A base weight is not the old one.")
-    expected = output(with_updates(net, values, 2.0), x)
+    expected = output(expected, x)
     expect_close(model(x), expected, "The unmerged model answers otherwise than before merging.")
 
 
 @pytest.mark.task("merge_lora", points=1)
 def test_both_return_the_model(student, rng):
     """merge_lora and unmerge_lora return the very model they were given."""
-    model = student.run(hold, two_towers(rng))
-    student.inject_lora(model, ["query"], 2, 4.0)
-    merged = student.run(is_same, student.merge_lora(model), model)
-    expect_equal(merged, True, "merge_lora did not return the model it was given.")
-    unmerged = student.run(is_same, student.unmerge_lora(model), model)
-    expect_equal(unmerged, True, "unmerge_lora did not return the model it was given.")
+    net = two_towers(rng)
+    values = matrices(rng, net, ["encoder.query"], rank=2)
+    model = student.run(hold, net)
+    student.inject_lora(model, ["encoder.query"], 2, 4.0)
+    student.run(set_adapters, model, values)
+    expected = with_updates(net, values, 2.0).encoder.query.weight
+    for function, weight in (("merge_lora", expected), ("unmerge_lora", net.encoder.query.weight)):
+        same = student.run(is_same, getattr(student, function)(model), model)
+        expect_equal(same, True, f"{function} did not return the model it was given.")
+        message = f"After {function} the base's weight is not as stated."
+        expect_close(model.encoder.query.base.weight, weight, message)
 
 
 # -------------------------------------------------------------------------------- lora_state_dict

@@ -129,12 +129,22 @@ def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
 
 
 # %% mutant="two_dimensions_only" task="lora_forward"
-"""x is flattened to rows and not folded back."""
+"""More than two dimensions are flattened to rows and not folded back."""
 _right = lora_forward
 
 
 def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
-    return _right(x.reshape(-1, x.shape[-1]), weight, lora_A, lora_B, lora_alpha, bias)
+    rows = x.flatten(0, -2) if x.dim() > 2 else x
+    return _right(rows, weight, lora_A, lora_B, lora_alpha, bias)
+
+
+# %% mutant="a_vector_becomes_a_row" task="lora_forward"
+"""A single vector comes back as a matrix of one row."""
+_right = lora_forward
+
+
+def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
+    return _right(torch.atleast_2d(x), weight, lora_A, lora_B, lora_alpha, bias)
 
 
 # %% mutant="gradient_of_a_lost" task="lora_forward"
@@ -1002,6 +1012,23 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     return names
 
 
+# %% mutant="batch_norm_counts_on" task="inject_lora"
+"""A frozen batch-norm uses its running statistics, but goes on counting batches."""
+_right = inject_lora
+
+
+def _count(norm, inputs, outputs):
+    norm.num_batches_tracked += 1
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    names = _right(model, target_modules, rank, lora_alpha, train_also)
+    for module in model.modules():
+        if module._forward_pre_hooks:
+            module.register_forward_hook(_count)
+    return names
+
+
 # %% mutant="batch_norm_of_images_only" task="inject_lora"
 """BatchNorm1d and BatchNorm3d are forgotten."""
 _right = inject_lora
@@ -1155,6 +1182,19 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.MultiheadAttention):
                 setattr(module, name, nn.ModuleDict({"out_proj": child.out_proj}))
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
+# %% mutant="encoder_layer_adapted" task="inject_lora"
+"""linear1 of a TransformerEncoderLayer is replaced, whose weight it reads itself in eval mode."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.TransformerEncoderLayer):
+                setattr(module, name, nn.ModuleDict(dict(child.named_children())))
     return _right(model, target_modules, rank, lora_alpha, train_also)
 
 
@@ -1886,13 +1926,14 @@ def rank_for_budget(model, target_modules, budget):
 
 
 # %% mutant="rank_capped" task="rank_for_budget"
-"""The rank is at most min(in, out)."""
+"""The rank is at most min(in, out) of each layer."""
 _right = rank_for_budget
 
 
 def rank_for_budget(model, target_modules, budget):
-    limit = min(min(m.weight.shape[:2]) for m in find_places(model, target_modules).values())
-    return min(_right(model, target_modules, budget), max(limit, 6))
+    rank = _right(model, target_modules, budget)
+    targets = find_places(model, target_modules).values()
+    return min(rank, *(max(module.weight.shape[:2]) for module in targets))
 
 
 # %% mutant="unmatched_names_cost_nothing" task="rank_for_budget"

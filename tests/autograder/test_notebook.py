@@ -1,0 +1,232 @@
+"""Reading a notebook as if the file bit: clear errors, and fairness to honest oddities."""
+
+import json
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from autograder import notebook
+from autograder.notebook import NotebookError, defined_names, find, read
+from tests.conftest import write_notebook
+
+
+def good(**changes):
+    made = new_notebook(cells=[new_markdown_cell("# Title"), new_code_cell("x = 1")])
+    return {**json.loads(nbformat.writes(made)), **changes}
+
+
+def cell(**changes):
+    return good(cells=[{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [],
+                        "execution_count": None, "source": "x = 1", **changes}])  # fmt: skip
+
+
+OLD = {
+    "nbformat": 3,
+    "nbformat_minor": 0,
+    "metadata": {"name": "old"},
+    "worksheets": [
+        {
+            "cells": [
+                {"cell_type": "heading", "level": 1, "metadata": {}, "source": "Title"},
+                {
+                    "cell_type": "code",
+                    "collapsed": False,
+                    "input": "x = 1",
+                    "language": "python",
+                    "metadata": {},
+                    "outputs": [],
+                    "prompt_number": 1,
+                },
+            ]
+        }
+    ],
+}
+UNREADABLE = {
+    "empty": b"",
+    "white space": b" \n\t",
+    "no JSON": b"This is what I think.",
+    "truncated": json.dumps(good()).encode()[:-40],
+    "a list": b"[1, 2]",
+    "null": b"null",
+    "a number": b"3",
+    "an empty object": b"{}",
+    "no version": json.dumps({"cells": []}).encode(),
+    "a version that is no number": json.dumps(good(nbformat="four")).encode(),
+    "a huge version": json.dumps(good(nbformat=10**9)).encode(),
+    "cells null": json.dumps(good(cells=None)).encode(),
+    "cells a text": json.dumps(good(cells="x = 1")).encode(),
+    "cells a number": json.dumps(good(cells=7)).encode(),
+    "no UTF-8": json.dumps(good()).encode("utf-16"),
+    "binary": bytes(range(256)) * 10,
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,
+    "nested deep inside": b'{"nbformat": 4, "cells": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "an integer of 100,000 digits": b'{"nbformat": 4, "cells": [], "x": ' + b"9" * 100_000 + b"}",
+    "HTML": b"<!doctype html><html></html>",
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_is_no_notebook_is_a_sentence_that_names_the_file(tmp_path, data):
+    path = tmp_path / "mine.ipynb"
+    path.write_bytes(data)
+    with pytest.raises(NotebookError) as caught:
+        read(path)
+    said = str(caught.value)
+    assert str(path) in said
+    assert len(said) < 500 + len(str(path)) and "\n" not in said
+
+
+READABLE = {
+    "plain": json.dumps(good()).encode(),
+    "a byte-order mark": b"\xef\xbb\xbf" + json.dumps(good()).encode(),
+    "Windows line ends": json.dumps(good(), indent=1).replace("\n", "\r\n").encode(),
+    "an old format": json.dumps(OLD).encode(),
+    "an unknown kernel": json.dumps(
+        good(metadata={"kernelspec": {"name": "rust", "display_name": "Rust"}})
+    ).encode(),
+    "no metadata": json.dumps({k: v for k, v in good().items() if k != "metadata"}).encode(),
+    "metadata a list": json.dumps(good(metadata=[])).encode(),
+    "cell metadata null": json.dumps(cell(metadata=None)).encode(),
+    "source in lines": json.dumps(cell(source=["x = ", "1"])).encode(),
+    "a huge integer in metadata": json.dumps(cell(metadata={"n": 10**300})).encode(),
+    "NaN in metadata": json.dumps(cell(metadata={"n": float("nan")})).encode(),
+    "points of the student's own": json.dumps(
+        cell(metadata={"nbgrader": {"points": 1e9, "grade_id": ["a"], "grade": True}})
+    ).encode(),
+    "tags that are no list": json.dumps(cell(metadata={"tags": "skip-execution"})).encode(),
+    "an unknown kind of cell besides": json.dumps(
+        good(cells=[*good()["cells"], {"cell_type": "poem", "source": "x = 2", "metadata": {}}])
+    ).encode(),
+    "cells that are no cells besides": json.dumps(
+        good(cells=[*good()["cells"], None, 3, "x", []])
+    ).encode(),
+    "a minor version of the future": json.dumps(good(nbformat_minor=99)).encode(),
+}
+
+
+@pytest.mark.parametrize("data", READABLE.values(), ids=READABLE.keys())
+def test_honest_oddities_are_read(tmp_path, data):
+    path = tmp_path / "mine.ipynb"
+    path.write_bytes(data)
+    assert [cell.source for cell in read(path).code] == ["x = 1"]
+
+
+@pytest.mark.parametrize("source", [None, 7, {"a": 1}, [1, None, "x"]], ids=repr)
+def test_a_source_that_is_no_text_is_no_crash(tmp_path, source):
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps(cell(source=source)))
+    try:
+        assert all(type(cell.source) is str for cell in read(path).cells)
+    except NotebookError as error:
+        assert str(path) in str(error)
+
+
+def test_lone_surrogates_do_not_come_in(tmp_path):
+    path = tmp_path / "mine.ipynb"
+    path.write_text(json.dumps(cell(source="x = '\ud800'")))
+    [only] = read(path).code
+    only.source.encode("utf-8")
+
+
+def test_a_link_is_refused(tmp_path):
+    write_notebook(tmp_path / "theirs.ipynb", ["x = 1"])
+    link = tmp_path / "mine.ipynb"
+    link.symlink_to(tmp_path / "theirs.ipynb")
+    with pytest.raises(NotebookError, match="symbolic link"):
+        read(link)
+
+
+def test_a_fifo_does_not_hang(tmp_path):
+    path = tmp_path / "mine.ipynb"
+    os.mkfifo(path)
+    with pytest.raises(NotebookError, match="not a regular file"):
+        read(path)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_refused(path):
+    with pytest.raises(NotebookError, match="not a regular file"):
+        read(Path(path))
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(NotebookError):
+        read(tmp_path)
+    with pytest.raises(NotebookError):
+        read(tmp_path / "none.ipynb")
+
+
+def test_too_large_and_too_many(tmp_path, monkeypatch):
+    path = write_notebook(tmp_path / "mine.ipynb", ["x = 1"] * 30)
+    monkeypatch.setattr(notebook, "MAX_CELLS", 29)
+    with pytest.raises(NotebookError, match="30 cells"):
+        read(path)
+    monkeypatch.setattr(notebook, "MAX_BYTES", 100)
+    with pytest.raises(NotebookError, match="Clear its outputs"):
+        read(path)
+
+
+def test_cells_are_numbered_as_a_reader_counts_them(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", ["x = 1", ("markdown", "# text"), "y = 2"])
+    assert [(c.number, c.is_code) for c in read(path).cells] == [(1, True), (2, False), (3, True)]
+
+
+def test_percent_files_are_read(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("# %% [markdown]\n# # Title\n\n# %%\nx = 1\n\n# %% tags=['demonstration']\ny = 2\n")
+    submission = read(path)
+    assert [c.source for c in submission.code] == ["x = 1", "y = 2"]
+
+
+@pytest.mark.parametrize(
+    "source, names",
+    [
+        ("x = 1", ["x"]),
+        ("x: int = 1", ["x"]),
+        ("a = b = 1", ["a", "b"]),
+        ("def f(x):\n    y = 1", ["f"]),
+        ("async def f(): pass", ["f"]),
+        ("class A:\n    x = 1", ["A"]),
+        ("@decorated\nclass A: pass", ["A"]),
+        ("def f(): pass\ndef f(): pass", ["f"]),
+        ("%matplotlib inline\nx = 1", ["x"]),
+        ("!ls\nx = !ls", ["x"]),
+        ("print(x)", []),
+        ("def (:", []),
+        ("x = '\0'", []),
+        ("(" * 5000 + ")" * 5000, []),
+        ("x = " + "-" * 20_000 + "1", []),
+        ("", []),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_names_that_a_cell_defines(source, names):
+    found = defined_names(source)
+    assert found == names or (not names and set(found) <= {"x"})
+
+
+def test_folders_are_searched_in_a_stable_order(tmp_path):
+    for name in ("b/lora.ipynb", "a/lora.ipynb", "a/.ipynb_checkpoints/lora.ipynb", ".git/x.ipynb"):
+        write_notebook(tmp_path / name, ["x = 1"])
+    (tmp_path / "a/notes.txt").write_text("no notebook")
+    found = find((tmp_path,))
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["a/lora.ipynb", "b/lora.ipynb"]
+    assert find((tmp_path, tmp_path / "a", tmp_path / "a/lora.ipynb")) == found
+
+
+def test_a_folder_without_notebooks_is_a_sentence(tmp_path):
+    with pytest.raises(NotebookError, match="no notebook"):
+        find((tmp_path,))
+    with pytest.raises(NotebookError, match="no such file"):
+        find((tmp_path / "none",))
+
+
+def test_links_and_pipes_in_a_folder_are_found_and_refused_one_by_one(tmp_path):
+    real = write_notebook(tmp_path / "real.ipynb", ["x = 1"])
+    (tmp_path / "link.ipynb").symlink_to(real)
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    assert len(find((tmp_path,))) == 3
