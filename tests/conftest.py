@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,12 @@ LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
 KILLS: dict[str, dict[str, dict[str, bool]]] = {}
 """task → mutant → check → whether it failed: filled by the bank, printed at the end"""
 HIDDEN: set[tuple[str, str]] = set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_rewriting() -> None:
+    """Import checks as the grader does: pytest's own rewriting of their asserts would show source."""
+    sys.meta_path[:] = [each for each in sys.meta_path if "Rewriting" not in type(each).__name__]
 
 
 # ------------------------------------------------------------------------------------- the sandbox

@@ -172,7 +172,7 @@ SMALL = 1e-6 * torch.tensor([[1.0, -2.0, 3.0]])
         (None, ONES),
         (OBJECT, ONES),
     ],
-    ids=lambda value: f"{type(value).__name__}{tuple(getattr(value, 'shape', ()))}",
+    ids=lambda value: f"{value.dtype}{tuple(value.shape)}" if type(value) is torch.Tensor else "",
 )
 def test_expect_close_refuses_all_else(value, expected):
     assert refused(expect_close, value, expected, "It is off.")

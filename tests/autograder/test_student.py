@@ -109,7 +109,9 @@ def test_an_attribute_that_raises_is_the_student_s_error(either):
 
 
 def test_a_handle_reveals_nothing_of_the_object(either):
-    layer = either("class A:\n    def __repr__(self): raise SystemExit\ndef make(): return A()").make()
+    layer = either(
+        "class A:\n    def __repr__(self): raise SystemExit\ndef make(): return A()"
+    ).make()
     assert "object" in repr(layer)
 
 
@@ -240,7 +242,10 @@ def test_a_learner_s_own_interrupt_is_an_interrupt():
 
 
 def test_an_interrupt_raised_in_the_sandbox_is_an_error_like_others(submit):
-    with submit("def stop(): raise KeyboardInterrupt") as student, pytest.raises(StudentError) as caught:
+    with (
+        submit("def stop(): raise KeyboardInterrupt") as student,
+        pytest.raises(StudentError) as caught,
+    ):
         student.stop()
     assert caught.value.type_name == "KeyboardInterrupt"
 

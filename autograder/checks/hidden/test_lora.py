@@ -891,7 +891,9 @@ def test_an_error_changes_nothing(student, rng):
         model = student.run(hold, net)
         try:
             student.inject_lora(model, targets, rank, 4.0, train_also=also)
-        except StudentError:
+        except StudentError as error:
+            if "ValueError" not in error.bases:
+                continue
             theirs = student.run(anatomy, model)
             expect(type(theirs) is dict, "The model could not be read.")
             message = "After an error there are other modules in the model."
@@ -900,7 +902,7 @@ def test_an_error_changes_nothing(student, rng):
             expect_equal(theirs["trainable"], mine["trainable"], message)
             same_state(theirs["state"], net, "After an error a weight has changed.")
             raised += 1
-    expect(raised > 0, "No error was raised where the text names one.")
+    expect(raised > 0, "No ValueError was raised where the text names one.")
 
 
 @pytest.mark.task("inject_lora", points=0.5)
@@ -1223,23 +1225,23 @@ def test_failed_load_changes_nothing(student, rng):
     """A state that is refused leaves every tensor of the model unchanged."""
     net = two_towers(rng)
     good = saved(rng, net, QUERIES, "head")
-    model = ready(student, net)
-    before = student.run(anatomy, model)
-    expect(type(before) is dict, "The model could not be read.")
     raised, bad = 0, [good | {name: rng.normal(9, 9)} for name in good]
     bad += [{k: v for k, v in good.items() if k != name} for name in good]
     bad += [good | {"more": rng.normal(2)}]
     for state in bad:
+        model = ready(student, net)
+        before = student.run(anatomy, model)
+        expect(type(before) is dict, "The model could not be read.")
         try:
             student.load_lora(model, state)
-        except StudentError:
+        except StudentError as error:
+            if "ValueError" not in error.bases:
+                continue
             after = student.run(anatomy, model)
             expect(type(after) is dict, "The model could not be read.")
             same_entries(after["state"], before["state"], "A tensor of the model has changed.")
             raised += 1
-        model = ready(student, net)
-        before = student.run(anatomy, model)
-    expect(raised > 0, "No state was refused that does not fit.")
+    expect(raised > 0, "No state that does not fit was refused with a ValueError.")
 
 
 @pytest.mark.task("lora_state_dict", points=0.5)
@@ -1589,6 +1591,9 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     unseen, truth = -test.tensors[0], test.tensors[1]
     net = pretrained_resnet()
     net.fc = rng.linear(net.fc.in_features, 5)
+    with torch.no_grad():
+        net.fc.weight.mul_(0.2)  # from a standard deviation of 0.5 to 0.1
+        net.fc.bias.mul_(0.2)
     order = torch.from_numpy(rng.numpy.permutation(len(images))).split(10)
     loader = [(images[rows], labels[rows]) for rows in order]
 
@@ -1599,7 +1604,7 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     body, head = copy.deepcopy(net), copy.deepcopy(net.fc)
     body.fc = nn.Identity()
     features = output(body, images)
-    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(head.parameters(), lr=2e-3)
     for rows in order * 4:
         optimizer.zero_grad()
         F.cross_entropy(head(features[rows]), labels[rows]).backward()
@@ -1607,15 +1612,16 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     probe = accuracy(output(head, output(body, unseen)))
 
     model = student.run(hold, net)
-    settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 8.0}
-    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 3e-3, "seed": rng.seed()}
+    settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 0.5}
+    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 2e-3, "seed": rng.seed()}
     adapt(student, model, loader, **settings)
     student.run(set_mode, model, False)
     logits = expect_tensor(model(unseen), (len(truth), 5), "The output")
-    # Over 40 seeds the lead over the probe is 0.33 on average, with a standard deviation of 0.04.
+    # The small rate and lora_alpha make it hold for any usual start of A. The lead over the probe
+    # is 0.25 on average over 16 seeds, with a standard deviation of 0.034; the probe's own is 0.
     lead = accuracy(logits) - max(probe, untouched)
     shown = f"{accuracy(logits):.1%} right, the untouched model {untouched:.1%}"
-    expect(lead > 0.1, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
+    expect(lead > 0.05, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
 
 
 @pytest.mark.task("adapt_with_lora", points=0.5)

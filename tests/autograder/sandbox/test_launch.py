@@ -160,7 +160,9 @@ def test_what_is_on_the_machine_cannot_be_read(spy, path):
         spy.read(str(path))
 
 
-@pytest.mark.parametrize("path", [Path.home(), ROOT, ROOT / "solutions", ROOT / "autograder"], ids=str)
+@pytest.mark.parametrize(
+    "path", [Path.home(), ROOT, ROOT / "solutions", ROOT / "autograder"], ids=str
+)
 def test_folders_of_the_machine_cannot_be_listed(spy, path):
     with pytest.raises(StudentError, match="FileNotFound|PermissionError"):
         spy.listed(str(path))
@@ -319,7 +321,9 @@ def test_the_process_limit_holds(sandbox):
 
 
 def test_the_process_limit_is_each_submission_s_own(sandbox):
-    hold = "import os, time\nfor _ in range(40):\n    if os.fork() == 0: time.sleep(60); os._exit(0)"
+    hold = (
+        "import os, time\nfor _ in range(40):\n    if os.fork() == 0: time.sleep(60); os._exit(0)"
+    )
     limits = Limits(memory=1 << 30, processes=50)
     with (
         running(sandbox, hold, limits=limits),
@@ -486,7 +490,9 @@ def without_bubblewrap(monkeypatch, tmp_path):
 
 
 def test_without_bubblewrap_nothing_starts(without_bubblewrap):
-    with pytest.raises(SandboxError, match=r"no sandbox works here[\s\S]*apt-get install bubblewrap"):
+    with pytest.raises(
+        SandboxError, match=r"no sandbox works here[\s\S]*apt-get install bubblewrap"
+    ):
         launch.start()
 
 

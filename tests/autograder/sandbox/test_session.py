@@ -335,7 +335,12 @@ def test_a_reply_that_is_no_reply_is_an_error_of_the_wire(sandbox, message):
 def test_a_forged_error_is_only_text(sandbox):
     import msgpack
 
-    error = {"type": "Missing" * 1000, "text": "<script>" * 10**5, "where": "\x1b[2J", "bases": [[1]]}
+    error = {
+        "type": "Missing" * 1000,
+        "text": "<script>" * 10**5,
+        "where": "\x1b[2J",
+        "bases": [[1]],
+    }
     with running(sandbox, FORGER, call_seconds=2) as (student, _):
         with pytest.raises(StudentError) as caught:
             student.forge_and_block(msgpack.packb({"error": error}))

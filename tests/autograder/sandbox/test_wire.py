@@ -92,7 +92,9 @@ def test_one_tensor_twice_is_two_tensors():
 
 def test_numpy_arrives_as_tensors_and_numbers():
     assert torch.equal(through(np.arange(3)), torch.arange(3))
-    assert torch.equal(through(np.arange(6.0)[::2]), torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64))
+    assert torch.equal(
+        through(np.arange(6.0)[::2]), torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64)
+    )
     assert type(through(np.float32(0.5))) is float
     assert through(np.bool_(True)) is True
     assert through([np.int64(3)]) == [3]

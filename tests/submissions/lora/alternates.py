@@ -5,6 +5,7 @@
 #       extension: .py
 #       format_name: percent
 # ---
+# ruff: noqa: E402, F811, F821 - the reference's names, defined anew by many cells
 
 # %% [markdown]
 # Right answers to the LoRA lesson, written otherwise than the reference. A cell is run after all of
@@ -161,7 +162,7 @@ def unmerge_lora(model):
 
 
 # %% alternate="norms_that_stay_in_eval"
-"""A frozen batch-norm gets a class of its own, whose train() does nothing; validation comes first."""
+"""A frozen batch-norm gets a class whose train() does nothing; validation comes first."""
 
 
 class FrozenNorm:
@@ -252,10 +253,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
         nn.SyncBatchNorm: FrozenSyncNorm,
     }
     for _, module in places:
-        if type(module) in kinds and all(module is not m for m in inside):
-            if module.running_mean is not None:
-                module.__class__ = kinds[type(module)]
-                module.training = False
+        frozen = type(module) in kinds and all(module is not m for m in inside)
+        if frozen and module.running_mean is not None:
+            module.__class__ = kinds[type(module)]
+            module.training = False
     model.lora_train_also = tuple(n for n, m in places if any(m is head for head in heads))
     return changed
 
@@ -364,10 +365,10 @@ def load_lora(model, state):
     problems += [key for key in state if key not in entries]
     for key in entries.keys() & state.keys():
         given, mine = state[key], entries[key]
-        if not isinstance(given, torch.Tensor) or given.size() != mine.size():
-            problems.append(key)
-        elif key.endswith((".rank", ".lora_alpha")) and float(given) != float(mine):
-            problems.append(key)
+        fits = isinstance(given, torch.Tensor) and given.size() == mine.size()
+        if fits and key.endswith((".rank", ".lora_alpha")):
+            fits = float(given) == float(mine)
+        problems += [] if fits else [key]
     if problems:
         raise ValueError(f"these do not fit: {problems}")
     for key in entries:
@@ -377,7 +378,7 @@ def load_lora(model, state):
 
 
 # %% alternate="written_out_by_hand"
-"""Training with Adam written out; DoRA by F.normalize of a detached norm; mending in another way."""
+"""Adam written out, DoRA row by row, and another way to mend the broken program."""
 
 
 def adapt_with_lora(
@@ -673,8 +674,8 @@ def adapt_with_lora(model, loader, *, epochs, lr, seed, **injection):
 
 
 # %% alternate="answers_in_other_types"
-"""Numbers as floats and by formula, judgements as numpy booleans, a budget by division of floats."""
-import numpy as np  # noqa: E402
+"""Numbers as floats, by formula and from numpy, judgements as numpy booleans."""
+import numpy as np
 
 trainable_768 = float(8 * 768 * 2)
 percent_768 = 100 * trainable_768 / 768**2

@@ -5,6 +5,7 @@
 #       extension: .py
 #       format_name: percent
 # ---
+# ruff: noqa: F811, F821 - the reference's names, defined anew by many cells
 
 # %% [markdown]
 # Wrong answers to the LoRA lesson, each named after its mistake. A cell is run after all of the
@@ -1408,19 +1409,8 @@ _right = merge_lora
 def merge_lora(model):
     for layer in model.modules():
         if isinstance(layer, LoRALinear) and layer.kept_weight is not None:
-            if not hasattr(layer, "copied"):
-                layer.kept_weight = layer.base.weight.detach().clone()
+            layer.kept_weight = layer.base.weight.detach().clone()
     return _right(model)
-
-
-def _deepcopy(self, memo):
-    new = copy.copy(self)
-    new.__dict__ = {k: copy.deepcopy(v, memo) for k, v in self.__dict__.items()}
-    new.copied = True
-    return new
-
-
-LoRALinear.__deepcopy__ = _deepcopy
 
 
 # %% mutant="unmerged_twice_subtracts" task="merge_lora"

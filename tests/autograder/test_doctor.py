@@ -1,0 +1,34 @@
+"""What `doctor` says of this machine, and of worse ones."""
+
+import shutil
+
+from autograder import doctor
+from autograder.sandbox import launch
+
+
+def by_name(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def test_this_machine_is_good_enough(warm):
+    found = by_name(doctor.examine())
+    assert all(finding.good for finding in found.values() if finding.needed), found
+    assert not found["GPU"].needed
+    assert "torch" in found["libraries"].found
+
+
+def test_what_is_missing_comes_with_the_way_to_mend_it(monkeypatch):
+    def refused(hide=()):
+        raise launch.SandboxError("no sandbox works here. Do this.")
+
+    monkeypatch.setattr(launch, "start", refused)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    found = by_name(doctor.examine())
+    assert not found["sandbox"].good and "Do this." in found["sandbox"].mend
+    assert not found["disk"].good and found["disk"].mend
+
+
+def test_the_slower_isolation_is_said_to_be_slow(monkeypatch):
+    monkeypatch.setattr(launch, "start", lambda hide=(): launch.Single())
+    found = by_name(doctor.examine())["sandbox"]
+    assert found.good and "single" in found.found and "slowly" in found.mend

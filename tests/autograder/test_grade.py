@@ -1,0 +1,395 @@
+"""From a notebook to its score: fairness, what a death costs, and the pool."""
+
+import contextlib
+import os
+import textwrap
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from autograder import lessons, plugin
+from autograder.grade import Options, grade, grade_all
+from autograder.sandbox import launch, session
+from tests.conftest import (
+    LIMITS,
+    ROOT,
+    descendants,
+    lora,
+    reference_cells,
+    settles,
+    write_notebook,
+)
+
+TASKS = ("lora_forward", "rank_for_budget")
+OPTIONS = Options(seed=1, limits=LIMITS, tasks=TASKS)
+QUICK = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False)
+
+
+@pytest.fixture(autouse=True)
+def short_deadlines(monkeypatch):
+    monkeypatch.setattr(plugin, "CALL_SECONDS", 1.5)
+    monkeypatch.setattr(session, "CELL_SECONDS", 3.0)
+
+
+@pytest.fixture
+def graded(sandbox, tmp_path):
+    """Grade a notebook of these cells."""
+
+    def made(cells, options=QUICK):
+        return grade(write_notebook(tmp_path / "lora.ipynb", cells), sandbox, options)
+
+    return made
+
+
+def by_task(score):
+    return {task.task: task.points / task.max_points for task in score.tasks}
+
+
+def test_right_answers_get_full_marks(graded):
+    score = graded(reference_cells(), OPTIONS)
+    assert (score.status, score.percent, score.isolation) == ("graded", 100.0, "nested")
+    assert score.lesson == "lora"
+    assert [task.task for task in score.tasks] == list(TASKS)
+    assert score.problems == ()
+
+
+# --------------------------------------------------------------------------------- what a death costs
+
+RUINED = {
+    "an endless loop": "while True:\n        pass",
+    "an ended process": "import os\n    os._exit(0)",
+    "a segfault": "import ctypes\n    ctypes.string_at(0)",
+    "all memory": "x = []\n    while True:\n        x.append(bytearray(1 << 24))",
+    "an exit": "raise SystemExit",
+    "an interrupt": "raise KeyboardInterrupt",
+    "no recursion's end": "return lora_forward(*args, **kwargs)",
+    "an object that equals all": (
+        "class Equal:\n        __eq__ = lambda self, other: True\n"
+        "        __getattr__ = lambda self, name: self\n"
+        "        __call__ = lambda self, *a, **k: self\n    return Equal()"
+    ),
+    "a lying tensor": (
+        "class Liar(torch.Tensor):\n        __eq__ = lambda self, other: True\n"
+        "    return (args[0] @ args[1].T).as_subclass(Liar)"
+    ),
+    "NaN": "return args[0] @ args[1].T * float('nan')",
+    "the right shape by broadcasting": "return (args[0] @ args[1].T)[..., :1, :1]",
+    "a wrong dtype": "return (args[0] @ args[1].T).double()",
+    "a list": "return (args[0] @ args[1].T).tolist()",
+    "nothing": "return None",
+}
+
+
+@pytest.mark.parametrize("body", RUINED.values(), ids=RUINED.keys())
+def test_a_ruined_task_costs_itself_alone(graded, body):
+    ruined = f"def lora_forward(*args, **kwargs):\n    {body}"
+    score = graded(reference_cells(lora_forward=ruined))
+    assert score.status == "graded"
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    assert all(check.message for check in score.tasks[0].checks)
+
+
+def test_a_ruined_last_task_does_not_reach_back(graded):
+    ruined = "def rank_for_budget(*args):\n    import os\n    os._exit(1)"
+    score = graded(reference_cells(rank_for_budget=ruined))
+    assert by_task(score) == {"lora_forward": 1.0, "rank_for_budget": 0.0}
+
+
+def test_no_more_than_two_deaths_are_waited_for_in_a_task(graded):
+    loop = "def lora_forward(*args, **kwargs):\n    while True: pass"
+    score = graded(reference_cells(lora_forward=loop), OPTIONS)
+    ran = [check for check in score.tasks[0].checks if "Not run" not in check.message]
+    assert len(score.tasks[0].checks) > 3
+    assert len(ran) == 2
+    assert score.seconds < 30
+
+
+@pytest.mark.parametrize("cell", ["while True: pass", "import os; os._exit(0)"])
+def test_a_cell_that_hangs_is_left_out(graded, cell):
+    score = graded([cell, *reference_cells()])
+    assert by_task(score) == {"lora_forward": 1.0, "rank_for_budget": 1.0}
+    assert any(p.startswith("Cell 1: ") and "left out" in p for p in score.problems)
+
+
+def test_the_submission_s_deadline_ends_it_with_a_status(graded):
+    cells = reference_cells(lora_forward="def lora_forward(*a, **k):\n    while True: pass")
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, timeout=1.0)
+    score = graded(cells, options)
+    assert score.status == "timeout"
+    assert score.points == 0
+    assert score.max_points == graded(reference_cells()).max_points
+    assert not [c for task in score.tasks for c in task.checks if c.outcome == "error"]
+
+
+def test_a_deadline_that_passes_in_the_last_check_is_a_timeout_too(graded):
+    cells = reference_cells(rank_for_budget="def rank_for_budget(*a):\n    while True: pass")
+    options = Options(seed=1, limits=LIMITS, tasks=("rank_for_budget",), hidden=False, timeout=2.0)
+    score = graded(cells, options)
+    assert score.status == "timeout", [check.message for check in score.tasks[0].checks]
+    assert {check.outcome for check in score.tasks[0].checks} == {"failed"}
+
+
+# ------------------------------------------------------------------------------------------ fairness
+
+SCRATCH = """
+%matplotlib inline
+%cd /tmp
+!echo hello
+answer = input("Ready? ")
+import warnings, sys
+warnings.warn("careful")
+print("x" * 10_000, file=sys.stderr)
+1 / 0
+"""
+
+
+def test_scratch_cells_cost_nothing(graded):
+    odd = ["This is no Python.", SCRATCH, "raise SystemExit", *reference_cells(), SCRATCH]
+    assert graded(odd, OPTIONS).percent == 100.0
+
+
+def release_with_answers(path, *, metadata):
+    """The solution notebook as a learner hands it in, free text included."""
+    source = next(each for each in lessons.sources() if each.stem.endswith("lora"))
+    made = lessons.solution_notebook(source)
+    for cell in made.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == "explain_lora":
+            cell.source = cell.source.partition("\n")[0] + "\n\nBecause *B* starts at zero."
+        if not metadata:
+            cell.metadata = {}
+    if not metadata:
+        made.metadata = {}
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.mark.parametrize("metadata", [True, False], ids=["with metadata", "stripped"])
+def test_metadata_makes_no_difference(sandbox, tmp_path, metadata):
+    path = release_with_answers(tmp_path / "mine.ipynb", metadata=metadata)
+    score = grade(path, sandbox, OPTIONS)
+    assert (score.status, score.percent, score.lesson) == ("graded", 100.0, "lora")
+    [answer] = score.pending
+    assert answer["task"] == "explain_lora"
+    assert "Because *B* starts at zero." in answer["text"]
+    assert score.manual_points == 10.0
+
+
+def test_metadata_of_the_student_s_is_not_believed(sandbox, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    made = nbformat.read(lora().notebook, as_version=4)
+    for cell in made.cells:
+        cell.metadata["nbgrader"] = {"grade": True, "points": 1e9, "grade_id": "lora_forward",
+                                     "locked": False, "solution": True, "schema_version": 3}  # fmt: skip
+        cell.metadata["tags"] = ["skip-execution"]
+    nbformat.write(made, path)
+    score = grade(path, sandbox, QUICK)
+    assert score.points == 0
+    assert score.max_points == sum(
+        check.max_points
+        for check in plugin.census(plugin.files("lora", hidden=False))
+        if check.task in TASKS
+    )
+
+
+@pytest.mark.parametrize("kernel", ["rust", "python2", "my-own-environment"])
+def test_an_unknown_kernel_costs_nothing(sandbox, tmp_path, kernel):
+    path = write_notebook(tmp_path / "mine.ipynb", reference_cells())
+    made = nbformat.read(path, as_version=4)
+    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel}
+    nbformat.write(made, path)
+    assert grade(path, sandbox, QUICK).percent == 100.0
+
+
+def test_an_old_format_and_a_byte_order_mark_cost_nothing(sandbox, tmp_path):
+    path = write_notebook(tmp_path / "mine.ipynb", reference_cells())
+    old = nbformat.convert(nbformat.read(path, as_version=4), 3)
+    path.write_bytes(b"\xef\xbb\xbf" + nbformat.writes(old, version=3).encode())
+    assert grade(path, sandbox, QUICK).percent == 100.0
+
+
+def test_a_missing_task_is_named_and_costs_itself(graded):
+    score = graded(reference_cells(lora_forward="pass"))
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    [problem] = [p for p in score.problems if "lora_forward" in p]
+    assert "no cell defines lora_forward" in problem
+    assert all("lora_forward" in check.message for check in score.tasks[0].checks)
+
+
+def test_a_task_defined_twice_is_named_and_the_last_counts(graded):
+    cells = ["def lora_forward(*args): return None", *reference_cells()]
+    score = graded(cells)
+    assert score.percent == 100.0
+    [problem] = [p for p in score.problems if p.startswith("lora_forward:")]
+    assert "cells 1, " in problem and "last" in problem
+
+
+def test_a_syntax_error_names_its_cell_and_costs_its_task(graded):
+    score = graded(reference_cells(lora_forward="def lora_forward(x\n    return x"))
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    assert any("SyntaxError" in p and p.startswith("Cell ") for p in score.problems)
+
+
+@pytest.mark.parametrize("name", ["notes.ipynb", "lora.ipynb"])
+def test_what_answers_no_lesson_is_unreadable_or_scores_nothing(sandbox, tmp_path, name):
+    path = write_notebook(tmp_path / name, ["x = 1"])
+    score = grade(path, sandbox, QUICK)
+    assert score.points == 0
+    assert score.status == ("unreadable" if name == "notes.ipynb" else "graded")
+    assert score.problems
+
+
+def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_path):
+    path = tmp_path / "broken.ipynb"
+    path.write_text("no notebook")
+    score = grade(path, sandbox, QUICK)
+    assert (score.status, score.points, score.tasks) == ("unreadable", 0, ())
+    assert str(path) in score.problems[0]
+
+
+# ---------------------------------------------------------------------------------------------- pool
+
+
+@pytest.fixture
+def notebooks(tmp_path):
+    """A small class: right, half right, hostile, unreadable."""
+    half = reference_cells(lora_forward="def lora_forward(*args, **kwargs): return args[0]")
+    ends = reference_cells(
+        lora_forward="def lora_forward(*args, **kwargs):\n    import os; os._exit(0)"
+    )
+    paths = [
+        write_notebook(tmp_path / name / "lora.ipynb", cells)
+        for name, cells in {"a": reference_cells(), "b": half, "c": ends, "d": ["x = 1"]}.items()
+    ]
+    (tmp_path / "e.ipynb").write_text("no notebook")
+    return [*paths, tmp_path / "e.ipynb"]
+
+
+def comparable(scores):
+    return {
+        score.submission: (
+            score.status,
+            score.points,
+            score.max_points,
+            score.problems,
+            tuple((c.name, c.outcome, c.points, c.message) for t in score.tasks for c in t.checks),
+        )
+        for score in scores
+    }
+
+
+def test_one_worker_and_two_find_the_same(sandbox, notebooks):
+    one, two = (
+        comparable(grade_all(notebooks, lambda: sandbox, QUICK, workers)) for workers in (1, 2)
+    )
+    assert one == two
+    assert len(one) == len(notebooks)
+    assert {status for status, *_ in one.values()} == {"graded", "unreadable"}
+
+
+def test_another_seed_finds_the_same_scores(sandbox, notebooks):
+    scores = [
+        {s.submission: s.points for s in grade_all(notebooks, lambda: sandbox, options, 2)}
+        for options in (QUICK, Options(seed=99, limits=LIMITS, tasks=TASKS, hidden=False))
+    ]
+    assert scores[0] == scores[1]
+
+
+def killing(folder, body):
+    """Checks of an instructor's own that run in the grading process, and end it."""
+    text = """
+    import os, signal
+    import pytest
+    from pathlib import Path
+
+    @pytest.mark.task("lora_forward", points=1)
+    def test_of_our_own(student):
+        "It is of our own."
+        marker = Path(MARKER)
+        if getattr(student, "doomed") == "yes":
+            BODY
+    """
+    text = textwrap.dedent(text).replace("MARKER", repr(str(folder / "marker")))
+    folder.mkdir()
+    (folder / "test_lora.py").write_text(text.replace("BODY", body))
+    return folder
+
+
+def class_of_two(tmp_path):
+    cells = reference_cells()
+    return [
+        write_notebook(tmp_path / f"{name}.ipynb", [f"doomed = {doomed!r}", *cells])
+        for name, doomed in (("doomed", "yes"), ("fine", "no"))
+    ]
+
+
+def test_a_judge_killed_from_outside_is_tried_again(sandbox, tmp_path):
+    once = "if not marker.exists():\n            marker.touch(); os.kill(os.getpid(), 9)"
+    checks = killing(tmp_path / "checks", once)
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
+    scores = {
+        Path(s.submission).stem: s
+        for s in grade_all(class_of_two(tmp_path), lambda: sandbox, options, 2)
+    }
+    assert {name: score.status for name, score in scores.items()} == {
+        "doomed": "graded",
+        "fine": "graded",
+    }
+    assert {score.percent for score in scores.values()} == {100.0}
+
+
+def test_a_judge_killed_twice_is_reported_and_costs_nobody_else(sandbox, tmp_path):
+    checks = killing(tmp_path / "checks", "os.kill(os.getpid(), 9)")
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
+    before = descendants()
+    scores = {
+        Path(s.submission).stem: s
+        for s in grade_all(class_of_two(tmp_path), lambda: sandbox, options, 2)
+    }
+    assert (scores["fine"].status, scores["fine"].percent) == ("graded", 100.0)
+    doomed = scores["doomed"]
+    assert (doomed.status, doomed.points) == ("crashed", 0)
+    assert "tried 2 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
+    assert settles(lambda: descendants() <= before), "a judge's child outlived it"
+
+
+def test_checks_that_are_broken_are_reported_not_scored(sandbox, tmp_path):
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    (folder / "test_lora.py").write_text("import no_such_module")
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=folder)
+    with pytest.raises(plugin.BrokenChecks, match="no_such_module"):
+        list(grade_all(class_of_two(tmp_path)[:1], lambda: sandbox, options, 1))
+
+
+def test_a_warm_process_that_is_killed_is_replaced(tmp_path):
+    started = []
+
+    def start():
+        before = descendants()
+        warm = launch.start((ROOT,))
+        started.append((warm, descendants() - before))
+        return warm
+
+    cells = reference_cells()
+    paths = [write_notebook(tmp_path / f"{n}.ipynb", cells) for n in range(3)]
+    before = descendants()
+    scores = []
+    for score in grade_all(paths, start, QUICK, 1):
+        scores.append(score)
+        if len(scores) == 1:
+            for pid in started[0][1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+    assert [score.status for score in scores] == ["graded"] * 3
+    assert {score.percent for score in scores} == {100.0}
+    assert len(started) == 2
+    assert settles(lambda: descendants() <= before)
+
+
+def test_a_run_that_is_left_early_leaves_no_process(sandbox, notebooks):
+    before = descendants()
+    scores = grade_all(notebooks, lambda: sandbox, QUICK, 2)
+    next(scores)
+    scores.close()
+    assert settles(lambda: descendants() <= before)
