@@ -8,6 +8,7 @@ was seen in figures; they are all that a learner sees of a check.
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -110,7 +111,8 @@ def expect_close(
         return
     difference = (tensor.double() - expected.double()).abs().max().item()
     size = expected.double().abs().max().item()
-    if not difference <= (rtol * size if atol is None else atol):
+    tolerance = rtol * size if atol is None else atol
+    if not (math.isfinite(size) and difference <= tolerance):
         relative = f"{difference / size:.2g} of the largest value" if size else f"{difference:.2g}"
         fail(f"{message} (off by {relative})")
 
@@ -134,8 +136,8 @@ def _is_builtin(name: str, error: type[Exception]) -> bool:
 
 def award(share: float, message: str) -> None:
     """End the check with this share of its points; a share of 1 passes."""
-    if share < 1:
-        raise CheckFailed(message, max(share, 0.0))
+    if not share >= 1:  # NaN included
+        raise CheckFailed(message, share if share > 0 else 0.0)
 
 
 def _short(value: object) -> str:

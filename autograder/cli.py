@@ -24,7 +24,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         from autograder.lessons import LessonError
         from autograder.notebook import NotebookError
         from autograder.plugin import BrokenChecks
-        from autograder.sandbox.launch import SandboxError
+        from autograder.sandbox.bubblewrap import SandboxError
 
         try:
             command(*args, **kwargs)
@@ -83,7 +83,7 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...]) -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the checks' inputs [random].")
 @click.option("--lesson", help="The lesson that all of them answer [told from each notebook].")
 @click.option("--checks", type=PATH, help="Folder with further checks, test_LESSON.py.")
-@click.option("--force", is_flag=True, help="Write into --out although it exists.")
+@click.option("--force", is_flag=True, help="Replace the results in --out.")
 @click.option("--no-sandbox", is_flag=True, help="For your own notebooks only: no isolation.")
 @told
 def grade(
@@ -119,7 +119,7 @@ def grade(
         checks=checks,
         lesson=lesson,
     )
-    run.make_folder(out, force)
+    run.refuse_folder(out, force)
     if no_sandbox:
         console.warn(
             "--no-sandbox: the notebooks' code runs with your rights, and can read and change "

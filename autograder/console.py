@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from autograder import feedback
 from autograder.grade import Score
+from autograder.student import clean
 
 if TYPE_CHECKING:
     from autograder.doctor import Finding
@@ -27,10 +27,7 @@ _STYLE = {"passed": "green", "failed": "red", "error": "red", "not_counted": "di
 
 def plain(text: str) -> str:
     """Return a text without the control characters that could move a terminal's cursor."""
-    kept = (
-        char if char in "\n\t" or unicodedata.category(char)[0] != "C" else "�" for char in text
-    )
-    return escape("".join(kept))
+    return escape(clean(text))
 
 
 def warn(text: str) -> None:
@@ -94,7 +91,8 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         ("Submission", "left"), ("Status", "left"), ("Points", "right"), ("%", "right"),
         ("Seconds", "right"), ("Noticed", "left"),
     ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        whole = name != "Noticed"
+        table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
     for name, score in zip(feedback.page_names(scores), scores, strict=True):
         style = "" if score.status == "graded" else "red"
         noticed = plain(score.problems[0][:60]) if score.problems else ""
@@ -131,6 +129,8 @@ def show_findings(findings: Sequence[Finding]) -> None:
     table = Table(show_header=False)
     for finding in findings:
         mark = "[green]✓[/]" if finding.good else "[red]✗[/]" if finding.needed else "[yellow]–[/]"
-        mend = f"\n[dim]{plain(finding.mend)}[/]" if finding.mend else ""
-        table.add_row(mark, finding.name, plain(finding.found) + mend)
+        table.add_row(mark, finding.name, plain(finding.found))
     _out.print(table)
+    for finding in findings:  # outside the table: a command must be copied whole
+        if finding.mend:
+            _out.print(f"[bold]{finding.name}:[/] {plain(finding.mend)}", soft_wrap=True)

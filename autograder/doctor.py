@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from autograder.sandbox import launch
+from autograder.sandbox import bubblewrap, launch
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def _sandbox() -> list[Finding]:
     """Try the isolations that `grade` would, in its order."""
     try:
         with launch.start() as zygote:
-            found = f"{zygote.isolation}, by {launch.bwrap_path()}"
+            found = f"{zygote.isolation}, by {bubblewrap.bwrap_path()}"
             slow = "Works, but slowly: each submission warms up anew. " + launch.way_out()
             mend = slow if zygote.isolation == "single" else ""
             return [Finding("sandbox", found, good=True, mend=mend)]
-    except launch.SandboxError as error:
+    except bubblewrap.SandboxError as error:
         return [Finding("sandbox", "none works", good=False, mend=str(error))]

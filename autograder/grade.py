@@ -1,37 +1,24 @@
-"""One submission from notebook to `Score`, and the pool that grades many.
-
-Each submission is graded by a forked process of the grader, which holds the checks and speaks to
-a child of the sandbox's warm process: what goes wrong with one costs no other.
-"""
+"""One submission, from its notebook to a `Score`."""
 
 from __future__ import annotations
 
-import gc
-import multiprocessing
-import os
-import signal
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-import torch
 
 from autograder import plugin
 from autograder.checking import CheckFailed
-from autograder.lessons import Lesson, LessonError, Task, catalogue, lesson_named, lesson_of
+from autograder.lessons import Lesson, LessonError, Task, lesson_named, lesson_of
 from autograder.notebook import Cell, NotebookError, Submission, defined_names, read
 from autograder.plugin import CheckResult
-from autograder.sandbox.launch import Limits, Sandbox, SandboxError
+from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.session import Exhausted, Session
 from autograder.student import Student
 
 TIMEOUT = 120.0
 """Seconds for one submission."""
-GRACE = 30.0
-"""Seconds over the timeout after which a grading process itself is ended."""
 DEATHS_PER_TASK = 2
 
 
@@ -107,18 +94,15 @@ def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
     files = plugin.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
-    status = "graded"
     with Session(sandbox, cells, options.limits, options.timeout) as session:
-        guard = _Guard(session)
-        checks = plugin.Plugin(Student(session), options.seed, options.tasks, guard)
-        try:
+        checks = plugin.Plugin(Student(session), options.seed, options.tasks, _Guard(session))
+        with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
-        except Exhausted as end:
-            guard.end = end
         results = plugin.run(checks, files)
-        if guard.end is not None:
-            status = guard.end.kind
-            problems.append(str(guard.end))
+        status = "graded"
+        if session.exhausted is not None:
+            status = session.exhausted.kind
+            problems.append(str(session.exhausted))
         problems += session.problems
     score = Score(
         str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
@@ -132,7 +116,6 @@ class _Guard:
     """Called before each check: brings the submission back to life, or says why it is not run."""
 
     def __init__(self, session: Session) -> None:
-        self.end: Exhausted | None = None
         self._session = session
         self._task = ""
         self._deaths = 0
@@ -141,8 +124,6 @@ class _Guard:
         is_new, self._task = task != self._task, task
         if is_new:
             self._deaths = 0
-        if self.end is not None:
-            raise CheckFailed(f"Not run. {self.end}")
         if self._session.alive:
             return
         self._deaths += not is_new  # a new task does not pay for the one before
@@ -151,7 +132,6 @@ class _Guard:
         try:
             self._session.prepare()
         except Exhausted as end:
-            self.end = end
             raise CheckFailed(f"Not run. {end}") from None
 
 
@@ -182,27 +162,22 @@ def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
 
 
 def _free_text(submission: Submission, lesson: Lesson) -> tuple[dict[str, str], ...]:
-    """Return the answers that wait for a person: by grade id, else below the task's heading."""
+    """Return the answers that wait for a person: by grade id, else by the answer's heading."""
+    # reversed: of two cells that claim one name, the first counts
+    texts = [cell for cell in reversed(submission.cells) if not cell.is_code]
+    by_id = {cell.grade_id: cell.source for cell in texts}
+    by_heading = {_squeezed(cell.source.strip().partition("\n")[0]): cell.source for cell in texts}
     found = []
     for task in lesson.tasks:
         if not task.manual:
             continue
-        texts = [cell for cell in submission.cells if not cell.is_code]
-        answer = next((cell.source for cell in texts if cell.grade_id == task.name), None)
-        if answer is None:
-            headings = (
-                at
-                for at, cell in enumerate(texts)
-                if _squeezed(task.title) in _squeezed(cell.source)
-            )
-            after = texts[next(headings, len(texts)) + 1 :]
-            answer = after[0].source if after else ""
+        answer = by_id.get(task.name, by_heading.get(_squeezed(task.title), ""))
         found.append({"task": task.name, "text": answer})
     return tuple(found)
 
 
 def _squeezed(text: str) -> str:
-    return "".join(text.replace("`", "").split())
+    return "".join(text.lstrip("#").replace("`", "").split())
 
 
 def _by_task(
@@ -224,101 +199,3 @@ def _task_score(task: Task, checks: list[CheckResult]) -> TaskScore:
         round(sum(check.max_points for check in counted), 4),
         tuple(checks),
     )
-
-
-# -------------------------------------------------------------------------------------------- pool
-
-
-@dataclass
-class _Running:
-    path: Path
-    process: BaseProcess
-    result: Connection
-    deadline: float
-    tries: int
-
-
-def grade_all(
-    paths: Sequence[Path], start: Callable[[], Sandbox], options: Options, workers: int
-) -> Iterator[Score]:
-    """Grade `paths`, `workers` at a time, and yield each score as it comes.
-
-    `start` starts a sandbox; it is called again where its warm process has ended.
-
-    Raises:
-        SandboxError: a warm process cannot be started.
-        BrokenChecks: the checks cannot be collected.
-    """
-    torch.set_num_threads(1)  # a process that has run threads must not fork
-    for lesson in catalogue():  # imports once, for all forks, what the checks import
-        plugin.census(plugin.files(lesson.name, options.hidden, options.checks))
-    context = multiprocessing.get_context("fork")
-    waiting = [(path, 0) for path in reversed(paths)]
-    running: list[_Running] = []
-    warm = start()
-    gc.collect()
-    gc.freeze()
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                if not warm.alive:
-                    warm.close()
-                    warm = start()
-                path, tries = waiting.pop()
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_judge, args=(path, warm, options, sender))
-                process.start()
-                sender.close()
-                until = time.monotonic() + options.timeout + GRACE
-                running.append(_Running(path, process, receiver, until, tries + 1))
-            for job in _ended(running):
-                running.remove(job)
-                score = _outcome(job, warm.isolation)
-                if score is None:
-                    waiting.append((job.path, job.tries))
-                else:
-                    yield score
-    finally:
-        for job in running:
-            job.process.kill()
-            job.process.join()
-        warm.close()
-        gc.unfreeze()
-
-
-def _ended(running: list[_Running]) -> list[_Running]:
-    ready = wait([job.result for job in running], timeout=0.1)
-    late = [job for job in running if time.monotonic() > job.deadline]
-    return [job for job in running if job.result in ready or job in late]
-
-
-def _outcome(job: _Running, isolation: str) -> Score | None:
-    """Return a job's score, or None where it is to be tried again."""
-    try:
-        answer = job.result.recv() if job.result.poll() else "it did not end in time"
-    except EOFError:
-        answer = "its grading process was ended from outside"
-    job.process.kill()
-    job.process.join()
-    job.result.close()
-    if isinstance(answer, Score):
-        return answer
-    if job.tries < 2:
-        return None
-    problem = f"{job.path}: could not be graded ({answer}); tried {job.tries} times."
-    return Score(str(job.path), "", "crashed", isolation, 0.0, (problem,))
-
-
-def _judge(path: Path, sandbox: Sandbox, options: Options, result: Connection) -> None:
-    """Grade one submission in a process of its own, and send what came of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    try:
-        result.send(grade(path, sandbox, options))
-    except (SandboxError, plugin.BrokenChecks) as error:
-        result.send(str(error))
-    except Exception as error:  # noqa: BLE001 - reported, with the submission's name, as crashed
-        result.send(f"{type(error).__name__}: {error}")
-    result.close()

@@ -88,10 +88,10 @@ def _text(path: Path) -> str:
         if error.errno == errno.ELOOP:
             raise NotebookError(f"{path}: a symbolic link. Hand in the file itself.") from None
         raise NotebookError(f"{path}: cannot be opened ({error.strerror}).") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotebookError(f"{path}: not a file. Name the notebook itself.")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotebookError(f"{path}: not a regular file.")
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise NotebookError(

@@ -85,13 +85,28 @@ class Plugin:
         """Declare the markers."""
         config.addinivalue_line("markers", "task(name, points, seconds): what the check is for")
 
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a check file that cannot be read."""
-        if report.failed:
-            self.broken.append(str(report.longrepr))
+    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+        """Note what pytest itself could not get past, such as a check file that ends the run."""
+        place = excinfo.traceback[-1]
+        self.broken.append(f"{place.path}, line {place.lineno + 1}: {excinfo.exconly()}")
+        return True
+
+    def pytest_exception_interact(
+        self, node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
+    ) -> None:
+        """Note a check file that cannot be read, and a check with an unknown fixture."""
+        if report.when != "call":
+            self.broken.append(f"{node.path}: {_errors(report.longrepr)}")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the checks of the chosen tasks, and bring those of one task together."""
+        for item in items:
+            mark = item.get_closest_marker("task")
+            if mark is None or len(mark.args) != 1 or "points" not in mark.kwargs:
+                wanted = "@pytest.mark.task(name, points=…)"
+                self.broken.append(f"{item.nodeid}: needs {wanted}")
+        if self.broken:
+            items.clear()
         tasks = {item: _mark(item).args[0] for item in items}
         order = list(dict.fromkeys(tasks.values()))
         items.sort(key=lambda item: order.index(tasks[item]))
@@ -120,6 +135,8 @@ class Plugin:
         except AssertionError as error:
             outcome, share = "failed", 0.0
             message = str(error) or "The requirement does not hold."
+        except pytest.skip.Exception as skipped:
+            outcome, share, message = "not_counted", 0.0, str(skipped)
         except Exception as error:  # noqa: BLE001 - recorded as the check's own error, for the grader
             outcome, share = "error", 0.0
             message = f"The check could not make use of what came ({type(error).__name__})."
@@ -132,9 +149,14 @@ def _refuse(refusal: CheckFailed) -> None:
 
 def _mark(item: pytest.Item) -> pytest.Mark:
     mark = item.get_closest_marker("task")
-    if mark is None:
-        raise BrokenChecks(f"{item.nodeid} has no @pytest.mark.task")
+    assert mark is not None  # collection refuses a check without one
     return mark
+
+
+def _errors(report: object) -> str:
+    """Return the lines of pytest's report that say what is wrong, without the way there."""
+    lines = [line for line in str(report).splitlines() if line.strip()]
+    return "\n".join(line[1:].strip() for line in lines if line.startswith("E ")) or lines[-1]
 
 
 def _result(

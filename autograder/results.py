@@ -92,7 +92,8 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     """
     tasks = list(dict.fromkeys(task.task for score in scores for task in score.tasks))
     head = ["submission", "lesson", "status", "points", "max_points", "percent", *tasks]
-    with path.open("w", encoding="utf-8", newline="") as file:
+    # a file name need not be UTF-8
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         for score in scores:
@@ -103,4 +104,5 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
 
 
 def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    starts = text[:1].isspace() or text.lstrip()[:1] in ("=", "+", "-", "@")
+    return f"'{text}" if starts else text

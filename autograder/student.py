@@ -15,10 +15,16 @@ from typing import Any, Protocol
 import cloudpickle
 
 from autograder.sandbox import wire
-from autograder.sandbox.child import Executor
+from autograder.sandbox.child import MAX_NAME, MAX_TEXT, Executor
 
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
+
+
+def clean(text: str, longest: int | None = None) -> str:
+    """Return text of a submission's as any terminal, page or file takes it, cut to `longest`."""
+    cut = text[:longest].encode("utf-8", "replace").decode("utf-8")
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in cut)
 
 
 class StudentError(Exception):
@@ -131,7 +137,9 @@ class Student:
                     raise KeyboardInterrupt
                 bases = rest.get("bases", [])
                 known = tuple(b for b in bases if type(b) is str) if type(bases) is list else ()
-                raise StudentError(kind, text, where, known)
+                raise StudentError(
+                    clean(kind, MAX_NAME), clean(text, MAX_TEXT), clean(where, MAX_NAME), known[:20]
+                )
         raise wire.WireError("a reply that is neither a value nor an error")
 
     def _handles(self, value: Any) -> Any:

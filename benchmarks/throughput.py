@@ -20,15 +20,17 @@ from pathlib import Path
 import click
 import nbformat
 
-from autograder import grade, lessons
+from autograder import lessons
+from autograder.grade import Options
+from autograder.pool import Pool
 from autograder.sandbox import launch
 
 
 def batch(paths: list[Path], sandbox: launch.Sandbox) -> dict[str, float]:
-    kept = _Kept(sandbox)
-    start = time.perf_counter()
-    scores = list(grade.grade_all(paths, lambda: kept, grade.Options(seed=1), workers=1))
-    seconds = (time.perf_counter() - start) / len(paths)
+    with Pool(lambda: _Kept(sandbox), Options(seed=1), workers=1) as pool:
+        start = time.perf_counter()
+        scores = list(pool.grade(paths))
+        seconds = (time.perf_counter() - start) / len(paths)
     assert all(score.points == score.max_points for score in scores), "the reference lost points"
     checks = statistics.mean(
         sum(check.seconds for task in score.tasks for check in task.checks) for score in scores

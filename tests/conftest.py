@@ -1,4 +1,4 @@
-"""What the tests share: one warm sandbox, submissions written as lists of cells, the kill matrix."""
+"""What the tests share: a warm sandbox, submissions as lists of cells, the kill matrix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from autograder import lessons
+from autograder.grade import Options, Score
 from autograder.notebook import Cell
+from autograder.pool import Pool
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Child, Limits, Sandbox
 from autograder.sandbox.session import Session
@@ -33,11 +35,11 @@ HIDDEN: set[tuple[str, str]] = set()
 
 @pytest.fixture(scope="session", autouse=True)
 def no_rewriting() -> None:
-    """Import checks as the grader does: pytest's own rewriting of their asserts would show source."""
+    """Import checks as the grader does: pytest's rewriting of asserts would show their source."""
     sys.meta_path[:] = [each for each in sys.meta_path if "Rewriting" not in type(each).__name__]
 
 
-# ------------------------------------------------------------------------------------- the sandbox
+# -------------------------------------------------------------------------------------- the sandbox
 
 
 class Borrowed:
@@ -134,6 +136,14 @@ def either(request: pytest.FixtureRequest) -> Callable[[str], Student]:
     return made
 
 
+def pooled(
+    paths: Sequence[Path], start: Callable[[], Sandbox], options: Options, workers: int
+) -> Iterator[Score]:
+    """Grade as `run` does, without its folder of results."""
+    with Pool(start, options, workers) as pool:
+        yield from pool.grade(paths)
+
+
 def descendants() -> set[int]:
     """The processes below this one, whatever namespace they are in."""
     return {process.pid for process in psutil.Process().children(recursive=True)}
@@ -149,7 +159,7 @@ def settles(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
     return True
 
 
-# --------------------------------------------------------------------------------------- notebooks
+# ---------------------------------------------------------------------------------------- notebooks
 
 
 def write_notebook(path: Path, sources: Sequence[str | tuple[str, str]]) -> Path:

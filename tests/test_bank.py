@@ -14,8 +14,8 @@ import jupytext
 import pytest
 
 from autograder import lessons, plugin
-from autograder.grade import Options, Score, grade_all
-from tests.conftest import HIDDEN, KILLS, ROOT, lora, reference_cells, write_notebook
+from autograder.grade import Options, Score
+from tests.conftest import HIDDEN, KILLS, ROOT, lora, pooled, reference_cells, write_notebook
 
 BANK = ROOT / "tests" / "submissions" / "lora"
 WORKERS = os.cpu_count() or 1
@@ -35,7 +35,7 @@ MUTANTS, ALTERNATES = bank("mutant"), bank("alternate")
 
 
 def graded(paths, sandbox, **options) -> dict[str, Score]:
-    scores = grade_all(paths, lambda: sandbox, Options(seed=1, lesson="lora", **options), WORKERS)
+    scores = pooled(paths, lambda: sandbox, Options(seed=1, lesson="lora", **options), WORKERS)
     return {Path(score.submission).stem: score for score in scores}
 
 

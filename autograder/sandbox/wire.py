@@ -46,12 +46,15 @@ DTYPES = frozenset(
 _TENSOR, _TUPLE, _SET, _HANDLE = 1, 2, 3, 4
 
 
-class WireError(Exception):
-    """A message that breaks the format, or a value that the format does not carry."""
-
-
 class Key(int):
     """The number of an object that stays in the submission's process."""
+
+
+PLAIN_TYPES = (bool, int, float, str, bytes, torch.Tensor, Key)
+
+
+class WireError(Exception):
+    """A message that breaks the format, or a value that the format does not carry."""
 
 
 # ---------------------------------------------------------------------------------------- encoding
@@ -136,6 +139,7 @@ def decode(plain: bytes, blob: bytes) -> Any:
     try:
         tensors = load_tensors(blob) if blob else {}
         value = _unpack(plain, tensors, 0)
+        _inspect(value, 0)
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - hostile bytes: every parser error means the same
@@ -143,6 +147,20 @@ def decode(plain: bytes, blob: bytes) -> Any:
     if any(tensor.dtype not in DTYPES for tensor in tensors.values()):
         raise WireError("a tensor of a dtype that is not allowed")
     return value
+
+
+def _inspect(value: object, depth: int) -> None:
+    """Refuse what msgpack reads but `encode` never writes: other types, or a deeper nesting."""
+    if depth > MAX_DEPTH:
+        raise WireError(f"a reply nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, (list, tuple, set)):
+        for part in value:
+            _inspect(part, depth + 1)
+    elif isinstance(value, dict):
+        for part in (*value, *value.values()):
+            _inspect(part, depth + 1)
+    elif value is not None and type(value) not in PLAIN_TYPES:
+        raise WireError("an unknown kind of value")
 
 
 def _unpack(data: bytes, tensors: dict[str, torch.Tensor], depth: int) -> Any:

@@ -206,7 +206,7 @@ def test_check_of_a_folder_names_the_folder(warm, notebooks):
     assert str(notebooks) in invoke("check", notebooks, code=2).output.replace("\n", "")
 
 
-# -------------------------------------------------------------------------- lessons, build, doctor
+# --------------------------------------------------------------------------- lessons, build, doctor
 
 
 def test_lessons_lists_the_catalogue():
@@ -241,10 +241,10 @@ def test_doctor_finds_a_sandbox(warm):
 
 
 def test_doctor_without_a_sandbox_is_1_and_says_how_to_mend_it(monkeypatch, tmp_path):
-    from autograder.sandbox import launch
+    from autograder.sandbox import bubblewrap
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(launch.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(bubblewrap.sysconfig, "get_path", lambda name: str(tmp_path))
     ended = invoke("doctor", code=1)
     assert "apt-get install bubblewrap" in " ".join(ended.output.split())
 

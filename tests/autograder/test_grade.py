@@ -1,23 +1,15 @@
-"""From a notebook to its score: fairness, what a death costs, and the pool."""
-
-import contextlib
-import os
-import textwrap
-from pathlib import Path
+"""From a notebook to its score: fairness, and what a death costs."""
 
 import nbformat
 import pytest
 
 from autograder import lessons, plugin
-from autograder.grade import Options, grade, grade_all
-from autograder.sandbox import launch, session
+from autograder.grade import Options, grade
+from autograder.sandbox import session
 from tests.conftest import (
     LIMITS,
-    ROOT,
-    descendants,
     lora,
     reference_cells,
-    settles,
     write_notebook,
 )
 
@@ -54,7 +46,7 @@ def test_right_answers_get_full_marks(graded):
     assert score.problems == ()
 
 
-# --------------------------------------------------------------------------------- what a death costs
+# ------------------------------------------------------------------------------- what a death costs
 
 RUINED = {
     "an endless loop": "while True:\n        pass",
@@ -130,7 +122,7 @@ def test_a_deadline_that_passes_in_the_last_check_is_a_timeout_too(graded):
     assert {check.outcome for check in score.tasks[0].checks} == {"failed"}
 
 
-# ------------------------------------------------------------------------------------------ fairness
+# ----------------------------------------------------------------------------------------- fairness
 
 SCRATCH = """
 %matplotlib inline
@@ -179,8 +171,8 @@ def test_metadata_of_the_student_s_is_not_believed(sandbox, tmp_path):
     path = tmp_path / "mine.ipynb"
     made = nbformat.read(lora().notebook, as_version=4)
     for cell in made.cells:
-        cell.metadata["nbgrader"] = {"grade": True, "points": 1e9, "grade_id": "lora_forward",
-                                     "locked": False, "solution": True, "schema_version": 3}  # fmt: skip
+        claims = {"grade": True, "points": 1e9, "locked": False, "solution": True}
+        cell.metadata["nbgrader"] = {**claims, "grade_id": "lora_forward", "schema_version": 3}
         cell.metadata["tags"] = ["skip-execution"]
     nbformat.write(made, path)
     score = grade(path, sandbox, QUICK)
@@ -245,151 +237,3 @@ def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_p
     score = grade(path, sandbox, QUICK)
     assert (score.status, score.points, score.tasks) == ("unreadable", 0, ())
     assert str(path) in score.problems[0]
-
-
-# ---------------------------------------------------------------------------------------------- pool
-
-
-@pytest.fixture
-def notebooks(tmp_path):
-    """A small class: right, half right, hostile, unreadable."""
-    half = reference_cells(lora_forward="def lora_forward(*args, **kwargs): return args[0]")
-    ends = reference_cells(
-        lora_forward="def lora_forward(*args, **kwargs):\n    import os; os._exit(0)"
-    )
-    paths = [
-        write_notebook(tmp_path / name / "lora.ipynb", cells)
-        for name, cells in {"a": reference_cells(), "b": half, "c": ends, "d": ["x = 1"]}.items()
-    ]
-    (tmp_path / "e.ipynb").write_text("no notebook")
-    return [*paths, tmp_path / "e.ipynb"]
-
-
-def comparable(scores):
-    return {
-        score.submission: (
-            score.status,
-            score.points,
-            score.max_points,
-            score.problems,
-            tuple((c.name, c.outcome, c.points, c.message) for t in score.tasks for c in t.checks),
-        )
-        for score in scores
-    }
-
-
-def test_one_worker_and_two_find_the_same(sandbox, notebooks):
-    one, two = (
-        comparable(grade_all(notebooks, lambda: sandbox, QUICK, workers)) for workers in (1, 2)
-    )
-    assert one == two
-    assert len(one) == len(notebooks)
-    assert {status for status, *_ in one.values()} == {"graded", "unreadable"}
-
-
-def test_another_seed_finds_the_same_scores(sandbox, notebooks):
-    scores = [
-        {s.submission: s.points for s in grade_all(notebooks, lambda: sandbox, options, 2)}
-        for options in (QUICK, Options(seed=99, limits=LIMITS, tasks=TASKS, hidden=False))
-    ]
-    assert scores[0] == scores[1]
-
-
-def killing(folder, body):
-    """Checks of an instructor's own that run in the grading process, and end it."""
-    text = """
-    import os, signal
-    import pytest
-    from pathlib import Path
-
-    @pytest.mark.task("lora_forward", points=1)
-    def test_of_our_own(student):
-        "It is of our own."
-        marker = Path(MARKER)
-        if getattr(student, "doomed") == "yes":
-            BODY
-    """
-    text = textwrap.dedent(text).replace("MARKER", repr(str(folder / "marker")))
-    folder.mkdir()
-    (folder / "test_lora.py").write_text(text.replace("BODY", body))
-    return folder
-
-
-def class_of_two(tmp_path):
-    cells = reference_cells()
-    return [
-        write_notebook(tmp_path / f"{name}.ipynb", [f"doomed = {doomed!r}", *cells])
-        for name, doomed in (("doomed", "yes"), ("fine", "no"))
-    ]
-
-
-def test_a_judge_killed_from_outside_is_tried_again(sandbox, tmp_path):
-    once = "if not marker.exists():\n            marker.touch(); os.kill(os.getpid(), 9)"
-    checks = killing(tmp_path / "checks", once)
-    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
-    scores = {
-        Path(s.submission).stem: s
-        for s in grade_all(class_of_two(tmp_path), lambda: sandbox, options, 2)
-    }
-    assert {name: score.status for name, score in scores.items()} == {
-        "doomed": "graded",
-        "fine": "graded",
-    }
-    assert {score.percent for score in scores.values()} == {100.0}
-
-
-def test_a_judge_killed_twice_is_reported_and_costs_nobody_else(sandbox, tmp_path):
-    checks = killing(tmp_path / "checks", "os.kill(os.getpid(), 9)")
-    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
-    before = descendants()
-    scores = {
-        Path(s.submission).stem: s
-        for s in grade_all(class_of_two(tmp_path), lambda: sandbox, options, 2)
-    }
-    assert (scores["fine"].status, scores["fine"].percent) == ("graded", 100.0)
-    doomed = scores["doomed"]
-    assert (doomed.status, doomed.points) == ("crashed", 0)
-    assert "tried 2 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
-    assert settles(lambda: descendants() <= before), "a judge's child outlived it"
-
-
-def test_checks_that_are_broken_are_reported_not_scored(sandbox, tmp_path):
-    folder = tmp_path / "checks"
-    folder.mkdir()
-    (folder / "test_lora.py").write_text("import no_such_module")
-    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=folder)
-    with pytest.raises(plugin.BrokenChecks, match="no_such_module"):
-        list(grade_all(class_of_two(tmp_path)[:1], lambda: sandbox, options, 1))
-
-
-def test_a_warm_process_that_is_killed_is_replaced(tmp_path):
-    started = []
-
-    def start():
-        before = descendants()
-        warm = launch.start((ROOT,))
-        started.append((warm, descendants() - before))
-        return warm
-
-    cells = reference_cells()
-    paths = [write_notebook(tmp_path / f"{n}.ipynb", cells) for n in range(3)]
-    before = descendants()
-    scores = []
-    for score in grade_all(paths, start, QUICK, 1):
-        scores.append(score)
-        if len(scores) == 1:
-            for pid in started[0][1]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 9)
-    assert [score.status for score in scores] == ["graded"] * 3
-    assert {score.percent for score in scores} == {100.0}
-    assert len(started) == 2
-    assert settles(lambda: descendants() <= before)
-
-
-def test_a_run_that_is_left_early_leaves_no_process(sandbox, notebooks):
-    before = descendants()
-    scores = grade_all(notebooks, lambda: sandbox, QUICK, 2)
-    next(scores)
-    scores.close()
-    assert settles(lambda: descendants() <= before)

@@ -11,22 +11,20 @@ from autograder.sandbox import launch
 from tests.conftest import LIMITS, ROOT, write_notebook
 
 
-def test_a_folder_is_made_with_its_parents(tmp_path):
-    run.make_folder(tmp_path / "a" / "b", force=False)
-    assert (tmp_path / "a" / "b" / "feedback").is_dir()
-
-
 def test_a_folder_that_exists_is_refused_unless_forced(tmp_path):
     with pytest.raises(NotebookError, match="--force"):
-        run.make_folder(tmp_path, force=False)
-    run.make_folder(tmp_path, force=True)
+        run.refuse_folder(tmp_path, force=False)
+    run.refuse_folder(tmp_path, force=True)
+    run.refuse_folder(tmp_path / "a" / "b", force=False)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_way_is_refused_even_when_forced(tmp_path):
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(NotebookError, match="out"):
-        run.make_folder(tmp_path / "out", force=True)
-    assert (tmp_path / "out").read_text() == "mine"
+@pytest.mark.parametrize("out", ["mine", "mine/results"])
+def test_a_file_in_the_way_is_refused_even_when_forced(tmp_path, out):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(NotebookError, match="is a file"):
+        run.refuse_folder(tmp_path / out, force=True)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.fixture
@@ -40,7 +38,6 @@ def hidden(monkeypatch, sandbox):
 def test_the_sandbox_hides_project_submissions_and_results(hidden, tmp_path):
     path = write_notebook(tmp_path / "class" / "lora.ipynb", ["def lora_forward(*a): return None"])
     out = tmp_path / "out"
-    run.make_folder(out, force=False)
     options = Options(seed=1, limits=LIMITS, tasks=("lora_forward",), hidden=False)
     [score] = run.grade_into(out, [path], options, 1, no_sandbox=False)
     assert score.status == "graded"
@@ -53,7 +50,6 @@ def test_scores_come_in_the_order_asked_for_whoever_ends_first(hidden, tmp_path)
         write_notebook(tmp_path / f"{name}.ipynb", [cell])
         for name, cell in (("b", slow), ("a", "def lora_forward(*a): return None"))
     ]
-    run.make_folder(tmp_path / "out", force=False)
     options = Options(seed=1, limits=LIMITS, tasks=("lora_forward",), hidden=False)
     scores = run.grade_into(tmp_path / "out", paths, options, 2, no_sandbox=False)
     assert [score.submission for score in scores] == list(map(str, paths))

@@ -117,11 +117,13 @@ def test_a_training_step_works(submit):
 
 
 def test_an_error_names_exception_text_and_cell(submit):
-    with submit(
-        "x = 1", "def f():\n    y = 2\n    raise ValueError('rank must be positive')"
-    ) as student:
-        with pytest.raises(StudentError) as caught:
-            student.f()
+    with (
+        submit(
+            "x = 1", "def f():\n    y = 2\n    raise ValueError('rank must be positive')"
+        ) as student,
+        pytest.raises(StudentError) as caught,
+    ):
+        student.f()
     error = caught.value
     assert (error.type_name, error.text, error.where) == (
         "ValueError",
@@ -228,8 +230,10 @@ def test_prints_are_dropped(submit, capfd):
 
 def test_an_unfinished_cell_is_no_problem(submit):
     """An untouched task raises NotImplementedError at most: not worth a line."""
-    with submit(
-        "def f():\n    raise NotImplementedError()", "raise NotImplementedError()"
-    ) as student:
-        with pytest.raises(StudentError, match="not written yet"):
-            student.f()
+    with (
+        submit(
+            "def f():\n    raise NotImplementedError()", "raise NotImplementedError()"
+        ) as student,
+        pytest.raises(StudentError, match="not written yet"),
+    ):
+        student.f()

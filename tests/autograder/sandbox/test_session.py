@@ -197,7 +197,7 @@ def test_a_submission_that_died_of_its_deadline_says_so_in_whole_seconds(sandbox
         assert "30 s" not in str(caught.value)
 
 
-# ------------------------------------------------------------------------------------ forged replies
+# ----------------------------------------------------------------------------------- forged replies
 
 FORGER = """
 import gc, os, socket, struct, sys, time
@@ -327,9 +327,11 @@ def test_a_reply_that_is_no_reply_is_an_error_of_the_wire(sandbox, message):
 
     from autograder.sandbox.wire import WireError
 
-    with running(sandbox, FORGER, call_seconds=2) as (student, session):
-        with pytest.raises((WireError, StudentError)):
-            student.forge_and_block(msgpack.packb(message))
+    with (
+        running(sandbox, FORGER, call_seconds=2) as (student, _),
+        pytest.raises((WireError, StudentError)),
+    ):
+        student.forge_and_block(msgpack.packb(message))
 
 
 def test_a_forged_error_is_only_text(sandbox):
@@ -351,7 +353,7 @@ def test_a_forged_handle_is_not_another_s_object(sandbox):
     import msgpack
 
     reply = msgpack.packb({"value": msgpack.ExtType(4, (999).to_bytes(8, "big"))})
-    with running(sandbox, FORGER, call_seconds=2) as (student, session):
+    with running(sandbox, FORGER, call_seconds=2) as (student, _):
         handle = student.forge_and_block(reply)
         with pytest.raises(StudentError):
             handle(1)
@@ -387,6 +389,5 @@ def test_no_death_is_left_unreaped(sandbox):
 
 
 def test_an_unused_session_starts_nothing(sandbox):
-    with Session(sandbox, cells("x = 1"), LIMITS, 5) as session:
-        with pytest.raises(StudentError):
-            Student(session).x
+    with Session(sandbox, cells("x = 1"), LIMITS, 5) as session, pytest.raises(StudentError):
+        _ = Student(session).x
