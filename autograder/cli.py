@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-OK, BELOW, USAGE = 0, 1, 2
+OK, BELOW, USAGE, INTERRUPTED = 0, 1, 2, 130
 PATH = click.Path(path_type=Path)
 
 
@@ -24,6 +24,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         from autograder.lessons import LessonError
         from autograder.notebook import NotebookError
         from autograder.plugin import BrokenChecks
+        from autograder.pool import Unfinished
         from autograder.sandbox.bubblewrap import SandboxError
 
         try:
@@ -32,12 +33,20 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
             raise _Told(str(error)) from None
         except OSError as error:
             raise _Told(f"{error.filename or 'file'}: {error.strerror or error}") from None
+        except Unfinished as end:
+            raise _Told(str(end), INTERRUPTED if end.interrupted else BELOW) from None
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
     return wrapped
 
 
 class _Told(click.ClickException):
-    exit_code = USAGE
+    exit_code: int  # type: ignore[misc]  # click has it per class
+
+    def __init__(self, text: str, exit_code: int = USAGE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,6 +92,7 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...]) -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the checks' inputs [random].")
 @click.option("--lesson", help="The lesson that all of them answer [told from each notebook].")
 @click.option("--checks", type=PATH, help="Folder with further checks, test_LESSON.py.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with its settings.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
 @click.option("--no-sandbox", is_flag=True, help="For your own notebooks only: no isolation.")
 @told
@@ -95,15 +105,17 @@ def grade(
     seed: int | None,
     lesson: str | None,
     checks: Path | None,
+    resume: bool,
     force: bool,
     no_sandbox: bool,
 ) -> None:
     """Grade notebooks: PATHS are files (.ipynb, or .py in percent form) and folders of them.
 
     Leaves results.jsonl, scores.csv, class.png and feedback/ in --out. Exit code: 0 when every
-    submission was graded, whatever its score; 1 when some could not be; 2 when nothing was run.
+    submission was graded, whatever its score; 1 when some could not be; 2 when nothing was run;
+    130 on Ctrl-C.
     """
-    from autograder import console, lessons, notebook, run
+    from autograder import console, lessons, notebook, results, run
     from autograder.grade import TIMEOUT, Options
     from autograder.sandbox.launch import Limits
 
@@ -112,20 +124,25 @@ def grade(
         lessons.lesson_named(lesson)
     if checks is not None and not checks.is_dir():
         raise click.BadParameter(f"{checks} is not a folder", param_hint="--checks")
-    options = Options(
-        seed=secrets.randbits(32) if seed is None else seed,
-        timeout=timeout or TIMEOUT,
-        limits=Limits() if memory is None else Limits(memory=memory << 20),
-        checks=checks,
-        lesson=lesson,
-    )
-    run.refuse_folder(out, force)
+    if resume:
+        if force or any(given is not None for given in (seed, timeout, memory, lesson, checks)):
+            raise click.UsageError("--resume takes the run's own settings: give no others with it")
+        options = results.read_run(out)
+    else:
+        run.refuse_folder(out, force)
+        options = Options(
+            seed=secrets.randbits(32) if seed is None else seed,
+            timeout=timeout or TIMEOUT,
+            limits=Limits() if memory is None else Limits(memory=memory << 20),
+            checks=checks,
+            lesson=lesson,
+        )
     if no_sandbox:
         console.warn(
             "--no-sandbox: the notebooks' code runs with your rights, and can read and change "
             "your files, the checks and the scores. Use it for notebooks of your own only."
         )
-    scores = run.grade_into(out, found, options, workers, no_sandbox)
+    scores = run.grade_into(out, found, options, workers, no_sandbox, resume)
     console.show_class(scores, out, options.seed)
     sys.exit(OK if all(score.status == "graded" for score in scores) else BELOW)
 

@@ -43,15 +43,15 @@ def waiting(text: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(total: int) -> Iterator[Callable[[Score], None]]:
-    """Show a bar with the time left; the value is called with each score."""
+def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
+    """Show a bar with the time left, `done` being there already; call the value with each score."""
     columns = (
         TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )  # fmt: skip
     # Without its own thread: the pool forks, and a fork must not meet a thread that holds a lock.
     with Progress(*columns, console=_err, auto_refresh=False) as bar:
-        task = bar.add_task("warming up", total=total)
+        task = bar.add_task("", total=total, completed=done)
         bar.refresh()
 
         def advance(score: Score) -> None:
@@ -93,7 +93,9 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
     ):  # fmt: skip
         whole = name != "Noticed"
         table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
-    for name, score in zip(feedback.page_names(scores), scores, strict=True):
+    for name, score in zip(
+        feedback.page_names([Path(score.submission) for score in scores]), scores, strict=True
+    ):
         style = "" if score.status == "graded" else "red"
         noticed = plain(score.problems[0][:60]) if score.problems else ""
         points = f"{score.points:g} / {score.max_points:g}"

@@ -64,12 +64,11 @@ def write_page(path: Path, name: str, score: Score) -> None:
     path.write_text(text.encode("utf-8", "replace").decode("utf-8"), encoding="utf-8")
 
 
-def page_names(scores: Sequence[Score]) -> list[str]:
-    """Return a file name, without suffix, for each score: short, safe and unique."""
+def page_names(paths: Sequence[Path]) -> list[str]:
+    """Return a file name, without suffix, for each submission: short, safe and unique."""
     taken: set[str] = set()
     names = []
-    for score in scores:
-        path = Path(score.submission)
+    for path in paths:
         stem = _safe(path.stem)
         for name in (stem, f"{_safe(path.parent.name)}-{stem}"):
             if name.casefold() not in taken:

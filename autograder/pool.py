@@ -22,11 +22,21 @@ import torch
 from autograder import plugin
 from autograder.grade import Options, Score, grade
 from autograder.lessons import catalogue
+from autograder.sandbox import harden
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Sandbox
 
 GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
+
+
+class Unfinished(Exception):
+    """A run that ended before all were graded; the text says how to go on."""
+
+    def __init__(self, text: str, interrupted: bool) -> None:
+        """Keep whether it was the user's wish."""
+        super().__init__(text)
+        self.interrupted = interrupted
 
 
 @dataclass
@@ -131,6 +141,7 @@ def _outcome(job: _Running, isolation: str) -> Score | None:
 def _judge(path: Path, sandbox: Sandbox, options: Options, result: Connection) -> None:
     """Grade one submission in a process of its own, and send what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
+    harden.die_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

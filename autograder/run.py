@@ -11,8 +11,9 @@ from autograder import charts, console, feedback, results
 from autograder.grade import Options, Score
 from autograder.lessons import ROOT
 from autograder.notebook import NotebookError
-from autograder.pool import Pool
+from autograder.pool import Pool, Unfinished
 from autograder.sandbox import launch
+from autograder.sandbox.bubblewrap import SandboxError
 
 SCORES, CHART = "scores.csv", "class.png"
 
@@ -24,35 +25,44 @@ def refuse_folder(out: Path, force: bool) -> None:
         NotebookError: it exists and `force` is off, or it cannot be written.
     """
     if out.exists() and not force:
-        raise NotebookError(f"{out} exists. Choose another --out, or add --force to replace it.")
+        ways = "Choose another --out, add --resume to go on with it, or --force to replace it."
+        raise NotebookError(f"{out} exists. {ways}")
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "cannot be written" if there.is_dir() else "is a file"
         raise NotebookError(f"{out}: {there} {why}. Choose another --out.")
 
 
-def _clear(out: Path) -> None:
+def _begin(out: Path, options: Options) -> None:
     """Make the folder of results, or empty it of an older run's."""
     try:
         (out / "feedback").mkdir(parents=True, exist_ok=True)
         for old in (*out.glob("feedback/*.html"), out / SCORES, out / CHART):
             old.unlink(missing_ok=True)
+        results.write_run(out, options)
     except OSError as error:
         why = f"cannot be written ({error.strerror})"
         raise NotebookError(f"{out}: {why}. Choose another --out.") from None
 
 
 def grade_into(
-    out: Path, paths: Sequence[Path], options: Options, workers: int | None, no_sandbox: bool
+    out: Path,
+    paths: Sequence[Path],
+    options: Options,
+    workers: int | None = None,
+    no_sandbox: bool = False,
+    resume: bool = False,
 ) -> list[Score]:
-    """Grade `paths` and leave the results in `out`; return the scores in the order of `paths`.
+    """Grade `paths` and leave the results in `out`; return brief scores in the order of `paths`.
 
-    Each score is on the disk before the next is graded. On Ctrl-C what was graded stays.
+    Each score is on the disk before the next is graded: what ends the run, a full disk or power
+    loss included, costs none that was. With `resume`, only what is left is graded.
 
     Raises:
-        NotebookError: `out` cannot be written; nothing was run.
+        NotebookError: `out` cannot be written, or holds submissions that are not in `paths`.
         SandboxError: no sandbox works here; nothing was run or written.
         BrokenChecks: the checks cannot be collected; nothing was run or written.
+        Unfinished: it was interrupted, or a result could not be written; those before are kept.
     """
     if no_sandbox:
         start: Callable[[], launch.Sandbox] = functools.partial(launch.Zygote, "none")
@@ -61,23 +71,35 @@ def grade_into(
         start = functools.partial(launch.start, hidden)
     with console.waiting("warming up"):
         pool = Pool(start, options, workers or os.cpu_count() or 1)
-    scores: dict[Path, Score] = {}
     with pool:
-        _clear(out)
-        with results.Journal(out) as journal, console.progress(len(paths)) as advance:
+        if not resume:
+            _begin(out, options)
+        with results.Journal(out, resume) as journal:
             try:
-                for score in pool.grade(paths):
-                    journal.add(score)
-                    scores[Path(score.submission)] = score
-                    advance(score)
-            except KeyboardInterrupt:
-                console.warn(f"Interrupted: {len(scores)} of {len(paths)} are graded, in {out}.")
-                raise
-            finally:
-                ordered = [scores[path] for path in paths if path in scores]
-                journal.sort(ordered)
-    for name, score in zip(feedback.page_names(ordered), ordered, strict=True):
-        feedback.write_page(out / "feedback" / f"{name}.html", name, score)
-    results.write_csv(out / SCORES, ordered)
-    charts.draw_class(out / CHART, ordered)
-    return ordered
+                _grade_rest(out, paths, pool, journal)
+                journal.sort([str(path) for path in paths])
+                scores = [journal.scores[str(path)] for path in paths]
+                results.write_csv(out / SCORES, scores)
+                charts.draw_class(out / CHART, scores)
+            except (KeyboardInterrupt, OSError, SandboxError) as end:
+                why = f"Stopped ({end})" if str(end) else "Interrupted"
+                done = f"{len(journal.scores)} of {len(paths)} are graded, in {out}"
+                text = f"{why}: {done}. The same command with --resume goes on."
+                raise Unfinished(text, isinstance(end, KeyboardInterrupt)) from None
+    return scores
+
+
+def _grade_rest(out: Path, paths: Sequence[Path], pool: Pool, journal: results.Journal) -> None:
+    strangers = journal.scores.keys() - {str(path) for path in paths}
+    if strangers:
+        example = min(strangers)
+        ways = "Name the same notebooks as before, in the same way, or leave --resume out."
+        raise NotebookError(f"{out} holds {example}, which is not among PATHS. {ways}")
+    pages = dict(zip(map(str, paths), feedback.page_names(paths), strict=True))
+    left = [path for path in paths if str(path) not in journal.scores]
+    with console.progress(len(paths), done=len(paths) - len(left)) as advance:
+        for score in pool.grade(left):
+            name = pages[score.submission]
+            feedback.write_page(out / "feedback" / f"{name}.html", name, score)
+            journal.add(score)
+            advance(score)

@@ -26,7 +26,7 @@ def run(*command):
 
 
 def test_ruff_finds_nothing():
-    run(tool("ruff"), "check", ".")
+    run(tool("ruff"), "check", "--quiet", "--output-format=concise", ".")
 
 
 def test_the_code_is_formatted():

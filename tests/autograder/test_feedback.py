@@ -1,6 +1,7 @@
 """The pages: every text of a submission is text, whatever it holds."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -122,12 +123,12 @@ def test_the_verdict_says_nothing_of_later_where_nothing_is_hidden():
     ids=str,
 )
 def test_names_of_pages(paths, names):
-    assert feedback.page_names([score(path) for path in paths]) == names
+    assert feedback.page_names([Path(path) for path in paths]) == names
 
 
 def test_names_of_pages_are_safe_and_unique_whatever_the_files_are_called():
     odd = ["/", "..", "a\nb", "con", "\ud800", "é", "é.ipynb", "a b", "a_b", "", "-rf", "-rf"]
-    names = feedback.page_names([score(path) for path in odd])
+    names = feedback.page_names([Path(path) for path in odd])
     assert len({name.casefold() for name in names}) == len(odd)
     for name in names:
         assert name and name.encode("utf-8") and not set(name) & set('/\\\n\0<>:"|?*')

@@ -1,13 +1,20 @@
-"""A run of `grade`: the folder of results, and what is hidden from the sandbox."""
+"""A run of `grade`: the folder of results, what is hidden from the sandbox, what ends it early."""
 
+import errno
 import json
+import multiprocessing
+import random
+import re
+import shutil
 
 import pytest
 
-from autograder import run
+from autograder import results, run
 from autograder.grade import Options
 from autograder.notebook import NotebookError
+from autograder.pool import Unfinished
 from autograder.sandbox import launch
+from autograder.sandbox.launch import Limits
 from tests.conftest import LIMITS, ROOT, write_notebook
 
 
@@ -55,3 +62,107 @@ def test_scores_come_in_the_order_asked_for_whoever_ends_first(hidden, tmp_path)
     assert [score.submission for score in scores] == list(map(str, paths))
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["submission"] for line in lines] == list(map(str, paths))
+
+
+# ------------------------------------------------------------------------- what ends a run early
+
+QUICK = Options(seed=5, limits=LIMITS, tasks=("lora_forward",), hidden=False)
+
+
+@pytest.fixture
+def ten(tmp_path):
+    """Ten notebooks, by turns right, wrong and unreadable."""
+    right = (
+        "import torch.nn.functional as F\ndef lora_forward(x, weight, A, B, alpha, bias=None):\n"
+    )
+    right += "    return F.linear(x, weight + alpha / len(A) * B @ A, bias)"
+    sources = [right, "def lora_forward(*args, **kwargs): return args[0]"]
+    paths = [tmp_path / "class" / f"{number}.ipynb" for number in range(10)]
+    for number, path in enumerate(paths):
+        write_notebook(path, [sources[number % 2]])
+    paths[7].write_text("no notebook")
+    return paths
+
+
+def timeless(out):
+    """What a run left, without its times."""
+    files = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    seconds = re.compile(rb'"seconds": [0-9.e-]+')
+    return {name: seconds.sub(b"", data) for name, data in files.items()}
+
+
+@pytest.mark.usefixtures("hidden")
+def test_a_run_killed_at_any_moment_goes_on_where_it_was(ten, tmp_path):
+    """Twenty kills: the results are byte for byte those of a run left in peace, times aside."""
+    chance = random.Random(1)
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    run.grade_into(whole, ten, QUICK, workers=2)
+    fork = multiprocessing.get_context("fork")
+    kills = 0
+    while kills < 20:
+        resume = (out / "run.json").exists()
+        runner = fork.Process(target=run.grade_into, args=(out, ten, QUICK, 2, False, resume))
+        runner.start()
+        runner.join(chance.uniform(0.05, 0.6))
+        kills += runner.is_alive()
+        runner.kill()
+        runner.join()
+        if (out / "class.png").exists():  # it was done before the kill: once more
+            assert timeless(out) == timeless(whole)
+            shutil.rmtree(out)
+    run.grade_into(out, ten, QUICK, 2, resume=(out / "run.json").exists())
+    assert timeless(out) == timeless(whole)
+
+
+@pytest.mark.usefixtures("hidden")
+def test_a_line_cut_short_is_graded_again_and_no_other(ten, tmp_path):
+    out = tmp_path / "out"
+    run.grade_into(out, ten, QUICK)
+    whole, journal = timeless(out), out / "results.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:3]) + lines[3][:40])
+    run.grade_into(out, ten, QUICK, resume=True)
+    assert timeless(out) == whole
+    assert journal.read_bytes().splitlines(keepends=True)[:3] == lines[:3]
+
+
+@pytest.mark.usefixtures("hidden")
+def test_a_full_disk_ends_the_run_in_words_and_keeps_what_there_was(ten, tmp_path, monkeypatch):
+    out, flush, left = tmp_path / "out", results._flush, iter(range(5))
+
+    def filling(file):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "_flush", filling)
+        with pytest.raises(Unfinished, match=r"No space left[\s\S]*--resume"):
+            run.grade_into(out, ten, QUICK, workers=1)
+    assert len((out / "results.jsonl").read_bytes().splitlines()) >= 2
+    scores = run.grade_into(out, ten, QUICK, resume=True)
+    assert [score.submission for score in scores] == list(map(str, ten))
+
+
+@pytest.mark.usefixtures("hidden")
+def test_resume_refuses_another_class(ten, tmp_path):
+    out = tmp_path / "out"
+    run.grade_into(out, ten[:2], QUICK)
+    with pytest.raises(NotebookError, match=r"1\.ipynb, which is not among PATHS"):
+        run.grade_into(out, ten[:1], QUICK, resume=True)
+    more = run.grade_into(out, ten[:3], QUICK, resume=True)
+    assert len(more) == 3
+
+
+def test_two_runs_do_not_write_in_one_place(tmp_path):
+    with results.Journal(tmp_path), pytest.raises(NotebookError, match="another run"):
+        results.Journal(tmp_path)
+
+
+def test_what_a_run_keeps_of_itself_is_read_back(tmp_path):
+    options = Options(seed=7, timeout=9.0, limits=Limits(memory=1 << 30), lesson="lora")
+    results.write_run(tmp_path, options)
+    assert results.read_run(tmp_path) == options
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(NotebookError, match="no run to resume"):
+        results.read_run(tmp_path)
