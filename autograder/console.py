@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,7 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         feedback.page_names([Path(score.submission) for score in scores]), scores, strict=True
     ):
         style = "" if score.status == "graded" else "red"
-        noticed = plain(score.problems[0][:60]) if score.problems else ""
+        noticed = plain(textwrap.shorten("".join(score.problems[:1]), 60, placeholder="…"))
         points = f"{score.points:g} / {score.max_points:g}"
         row = (plain(name), score.status, points, f"{score.percent:.0f}", f"{score.seconds:.1f}")
         table.add_row(*row, noticed, style=style)

@@ -103,7 +103,7 @@ def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
         if session.exhausted is not None:
             status = session.exhausted.kind
             problems.append(str(session.exhausted))
-        problems += session.problems
+        problems = session.problems + problems
     score = Score(
         str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
         tuple(problems), manual_points=lesson.manual_points,

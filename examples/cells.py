@@ -285,10 +285,7 @@ def rank_for_budget(model, target_modules, budget):
 
     def cost(rank):
         shapes = [layer.weight.shape for layer in layers.values()]
-        return sum(rank * (out + rest.numel()) for out, *rest in map(split, shapes))
-
-    def split(shape):
-        return shape[0], torch.Size(shape[1:])
+        return sum(rank * (shape[0] + shape[1:].numel()) for shape in shapes)
 
     rank = bisect.bisect_right(range(1, budget + 1), budget, key=cost)
     if rank == 0:
@@ -610,8 +607,8 @@ def adapt_step(net, optimizer, x, labels):
 
 
 # %% example="published-mistakes" task="lora_numbers"
-trainable_768 = 768 * 8  # one low-rank matrix
-percent_768 = 1.04
+trainable_768 = 2 * 768 * 8
+percent_768 = 100 * trainable_768 / 768**2
 bert_query_value = 12 * 768 * 8
 conv_parameters = 4 * (64 + 128)
 loralib_conv_parameters = 4 * (64 + 128)
