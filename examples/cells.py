@@ -78,7 +78,7 @@ class LoRALinear(Adapter):
     kind = nn.Linear
 
     def __init__(self, base, rank, lora_alpha, dropout=0.0):
-        if dropout < 0 or dropout >= 1:
+        if not 0 <= dropout < 1:
             raise ValueError(f"not a probability below 1: {dropout!r}")
         super().__init__(base, rank, lora_alpha)
         self.p = dropout
@@ -300,7 +300,7 @@ class DoRALinear(nn.Module):
         inner = LoRALinear(base, rank, lora_alpha)  # for its checks and its start
         self.base, self.rank, self.lora_alpha = base, rank, lora_alpha
         self.lora_A, self.lora_B = inner.lora_A, inner.lora_B
-        self.magnitude = nn.Parameter(base.weight.square().sum(1).sqrt())
+        self.magnitude = nn.Parameter(torch.linalg.vector_norm(base.weight, dim=1))
         self.training = base.training
 
     def forward(self, x):
@@ -473,91 +473,105 @@ def load_lora(model, state):
 # %% [markdown]
 # ## published-mistakes
 #
-# What collections of interview answers print: outputs multiplied by matrices, tensors that no
-# optimizer sees, nothing frozen, and a base that is called a teacher.
+# The names and shapes are those that the lesson asks for; the thinking is that of collections of
+# interview answers. Parameters are "a base matrix times a low-rank matrix": a product in place of a
+# sum. A and B are tensors that no optimizer sees, nothing is frozen, and the base is a teacher.
 
 
 # %% example="published-mistakes" task="lora_forward"
 def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
-    output = F.linear(x, weight, bias)
-    return output @ lora_B @ lora_A * lora_alpha
+    return F.linear(x, weight * (lora_B @ lora_A), bias)  # base matrix times low-rank matrix
 
 
 # %% example="published-mistakes" task="lora_linear"
+def low_rank(layer):
+    return (layer.lora_B.flatten(1) @ layer.lora_A.flatten(1)).view_as(layer.base.weight)
+
+
 class LoRALinear(nn.Module):
-    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+    def __init__(self, teacher, rank, lora_alpha, dropout=0.0):
         super().__init__()
-        self.teacher = base
-        self.rank = rank
-        self.lora_A = torch.randn(base.out_features, rank)
-        self.lora_B = torch.randn(rank, base.out_features)
+        self.base, self.rank, self.lora_alpha = teacher, rank, lora_alpha
+        dtype = teacher.weight.dtype
+        self.lora_A = torch.randn(rank, teacher.in_features, dtype=dtype)
+        self.lora_B = torch.randn(teacher.out_features, rank, dtype=dtype)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):
-        output = self.dropout(self.teacher(x))
-        return output @ self.lora_A @ self.lora_B
+        output = F.linear(x, self.base.weight * low_rank(self), self.base.bias)
+        return self.dropout(output)
 
 
 # %% example="published-mistakes" task="lora_conv2d"
 class LoRAConv2d(nn.Module):
-    def __init__(self, base, rank, lora_alpha):
+    def __init__(self, teacher, rank, lora_alpha):
         super().__init__()
-        self.teacher = base
-        self.rank = rank
-        self.lora_A = torch.randn(base.out_channels, rank)
-        self.lora_B = torch.randn(rank, base.out_channels)
+        self.base, self.rank, self.lora_alpha = teacher, rank, lora_alpha
+        out, *kernel = teacher.weight.shape
+        self.lora_A = torch.randn(rank, *kernel, dtype=teacher.weight.dtype)
+        self.lora_B = torch.randn(out, rank, 1, 1, dtype=teacher.weight.dtype)
 
     def forward(self, x):
-        output = self.teacher(x).mean(dim=(2, 3))
-        return output @ self.lora_A @ self.lora_B
+        conv = self.base
+        weight = conv.weight * low_rank(self)
+        return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding, conv.dilation)
 
     def merge(self):
-        self.teacher.weight = nn.Parameter(self.teacher.weight * (self.lora_A @ self.lora_B).mean())
-        return self.teacher
+        self.base.weight.data *= low_rank(self)
+        return self.base
 
 
 # %% example="published-mistakes" task="inject_lora"
 def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     replaced = []
-    for name, layer in model.named_children():
-        if isinstance(layer, nn.Linear):
-            setattr(model, name, LoRALinear(layer, rank, lora_alpha))
-            replaced.append(name)
+    for name, layer in list(model.named_modules()):
+        if any(target in name for target in target_modules):
+            parent, _, child = name.rpartition(".")
+            if isinstance(layer, nn.Linear):
+                setattr(model.get_submodule(parent), child, LoRALinear(layer, rank, lora_alpha))
+                replaced.append(name)
+            elif isinstance(layer, nn.Conv2d):
+                setattr(model.get_submodule(parent), child, LoRAConv2d(layer, rank, lora_alpha))
+                replaced.append(name)
     return replaced
 
 
 # %% example="published-mistakes" task="merge_lora"
 def merge_lora(model):
     for layer in model.modules():
-        if isinstance(layer, LoRALinear):
-            layer.teacher.weight.data *= (layer.lora_A @ layer.lora_B).mean()
+        if isinstance(layer, (LoRALinear, LoRAConv2d)):
+            layer.base.weight.data *= low_rank(layer)
+    return model
 
 
 def unmerge_lora(model):
     for layer in model.modules():
-        if isinstance(layer, LoRALinear):
-            layer.teacher.weight.data /= (layer.lora_A @ layer.lora_B).mean()
+        if isinstance(layer, (LoRALinear, LoRAConv2d)):
+            layer.base.weight.data /= low_rank(layer)
+    return model
 
 
 # %% example="published-mistakes" task="lora_state_dict"
 def lora_state_dict(model):
-    return model.state_dict()
+    return dict(model.state_dict())  # all of the base, and no tensor that is not a Parameter
 
 
 def load_lora(model, state):
     model.load_state_dict(state, strict=False)
+    return model
 
 
 # %% example="published-mistakes" task="rank_for_budget"
 def rank_for_budget(model, target_modules, budget):
-    return budget // sum(p.numel() for p in model.parameters())
+    layers = [m for n, m in model.named_modules() if any(t in n for t in target_modules)]
+    return budget // sum(m.weight[0].numel() for m in layers if hasattr(m, "weight"))  # one matrix
 
 
 # %% example="published-mistakes" task="dora_linear"
 class DoRALinear(LoRALinear):
-    def __init__(self, base, rank, lora_alpha):
-        super().__init__(base, rank, lora_alpha)
-        self.magnitude = torch.ones(1)
+    def __init__(self, teacher, rank, lora_alpha):
+        super().__init__(teacher, rank, lora_alpha)
+        self.magnitude = teacher.weight.detach().norm(dim=1)
 
     def forward(self, x):
         return self.magnitude * super().forward(x)
@@ -567,28 +581,37 @@ class DoRALinear(LoRALinear):
 def adapt_with_lora(
     model, loader, *, target_modules, rank, lora_alpha, train_also, epochs, lr, seed
 ):
+    torch.manual_seed(seed)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    student = inject_lora(model, target_modules, rank, lora_alpha)
-    for epoch in range(epochs):
+    inject_lora(model, target_modules, rank, lora_alpha)
+    model.train()
+    history = {"train_loss": [], "train_accuracy": []}
+    for _ in range(epochs):
         for images, labels in loader:
-            loss = F.cross_entropy(model(images).softmax(dim=-1), labels)
+            probabilities = model(images).softmax(dim=-1)
+            loss = F.cross_entropy(probabilities, labels)
             loss.backward()
             optimizer.step()
-        print(f"epoch {epoch}: {loss.item():.3f}")
-    return student
+        history["train_loss"].append(loss.item())
+        history["train_accuracy"].append((probabilities.argmax(1) == labels).float().mean().item())
+    return model, history
+
+
+# %% [markdown]
+# Here the formula is mended, and the training is not.
 
 
 # %% example="published-mistakes" task="lora_bug_hunt"
 class AdaptedLayer(nn.Module):
     def __init__(self, layer, rank, lora_alpha):
         super().__init__()
-        self.teacher = layer
-        self.A = torch.randn(layer.out_features, rank)  # "fixed": no longer zero
-        self.B = torch.randn(rank, layer.out_features)
+        self.layer = layer
+        self.A = torch.randn(rank, layer.in_features)
+        self.B = torch.zeros(layer.out_features, rank)
+        self.scaling = lora_alpha / rank
 
     def forward(self, x):
-        output = self.teacher(x)
-        return output @ self.A @ self.B
+        return self.layer(x) + self.scaling * (x @ self.A.T @ self.B.T)
 
 
 def adapt_net(net, rank, lora_alpha, lr):
@@ -607,15 +630,15 @@ def adapt_step(net, optimizer, x, labels):
 
 
 # %% example="published-mistakes" task="lora_numbers"
-trainable_768 = 2 * 768 * 8
-percent_768 = 100 * trainable_768 / 768**2
-bert_query_value = 12 * 768 * 8
-conv_parameters = 4 * (64 + 128)
-loralib_conv_parameters = 4 * (64 + 128)
-largest_rank = 1_000_000 // 768
+trainable_768 = 768 * 8  # one low-rank matrix, here and below
+percent_768 = 1.04
+bert_query_value = 12 * 2 * 768 * 8
+conv_parameters = 4 * 64 * 3 * 3
+loralib_conv_parameters = (4 * 3) * (64 * 3)
+largest_rank = 1_000_000 // (12 * 2 * 768)
 
 # %% example="published-mistakes" task="lora_statements"
-judged = dict.fromkeys("abcdefghijklmnop", False) | dict.fromkeys("adefkn", True)
+judged = dict.fromkeys("abcdefghijklmnop", False) | dict.fromkeys("aeghjp", True)
 
 # %% [markdown] example="published-mistakes" free_text="explain_lora"
 # ### Your answer: how LoRA works
