@@ -88,6 +88,7 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...]) -> None:
 @click.option("--out", required=True, type=PATH, help="Folder for the results; made anew.")
 @click.option("--workers", type=click.IntRange(min=1), help="Submissions at a time [cores].")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for one submission [120].")
+@click.option("--task-timeout", type=click.FloatRange(min=1), help="Seconds for one task [60].")
 @click.option("--memory", type=click.IntRange(min=128), help="MB for one submission [2048].")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the checks' inputs [random].")
 @click.option("--lesson", help="The lesson that all of them answer [told from each notebook].")
@@ -101,6 +102,7 @@ def grade(
     out: Path,
     workers: int | None,
     timeout: float | None,
+    task_timeout: float | None,
     memory: int | None,
     seed: int | None,
     lesson: str | None,
@@ -116,7 +118,7 @@ def grade(
     130 on Ctrl-C.
     """
     from autograder import console, lessons, notebook, results, run
-    from autograder.grade import TIMEOUT, Options
+    from autograder.grade import TASK_TIMEOUT, TIMEOUT, Options
     from autograder.sandbox.launch import Limits
 
     found = notebook.find(paths)
@@ -125,7 +127,8 @@ def grade(
     if checks is not None and not checks.is_dir():
         raise click.BadParameter(f"{checks} is not a folder", param_hint="--checks")
     if resume:
-        if force or any(given is not None for given in (seed, timeout, memory, lesson, checks)):
+        own = (seed, timeout, task_timeout, memory, lesson, checks)
+        if force or any(setting is not None for setting in own):
             raise click.UsageError("--resume takes the run's own settings: give no others with it")
         options = results.read_run(out)
     else:
@@ -133,6 +136,7 @@ def grade(
         options = Options(
             seed=secrets.randbits(32) if seed is None else seed,
             timeout=timeout or TIMEOUT,
+            task_timeout=task_timeout or TASK_TIMEOUT,
             limits=Limits() if memory is None else Limits(memory=memory << 20),
             checks=checks,
             lesson=lesson,

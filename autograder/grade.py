@@ -17,8 +17,8 @@ from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.session import Exhausted, Session
 from autograder.student import Student
 
-TIMEOUT = 120.0
-"""Seconds for one submission."""
+TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
+"""Seconds for one submission, and for one of its tasks."""
 DEATHS_PER_TASK = 2
 
 
@@ -28,6 +28,7 @@ class Options:
 
     seed: int = 0
     timeout: float = TIMEOUT
+    task_timeout: float = TASK_TIMEOUT
     limits: Limits = field(default_factory=Limits)
     hidden: bool = True
     checks: Path | None = None
@@ -95,7 +96,9 @@ def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
     cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
     with Session(sandbox, cells, options.limits, options.timeout) as session:
-        checks = plugin.Plugin(Student(session), options.seed, options.tasks, _Guard(session))
+        checks = plugin.Plugin(
+            Student(session), options.seed, options.tasks, _Guard(session, options)
+        )
         with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
         results = plugin.run(checks, files)
@@ -115,8 +118,8 @@ def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
 class _Guard:
     """Called before each check: brings the submission back to life, or says why it is not run."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, options: Options) -> None:
+        self._session, self._seconds = session, options.task_timeout
         self._task = ""
         self._deaths = 0
 
@@ -124,6 +127,9 @@ class _Guard:
         is_new, self._task = task != self._task, task
         if is_new:
             self._deaths = 0
+            self._session.begin_task(self._seconds)
+        if self._session.task_is_over:
+            raise CheckFailed(f"Not run. {self._session.task_is_over}")
         if self._session.alive:
             return
         self._deaths += not is_new  # a new task does not pay for the one before

@@ -157,6 +157,7 @@ def write_run(folder: Path, options: Options) -> None:
         "schema": SCHEMA,
         "seed": options.seed,
         "timeout": options.timeout,
+        "task_timeout": options.task_timeout,
         "memory": options.limits.memory,
         "lesson": options.lesson,
         "checks": str(options.checks.resolve()) if options.checks else None,
@@ -179,6 +180,7 @@ def read_run(folder: Path) -> Options:
         return Options(
             seed=entry["seed"],
             timeout=entry["timeout"],
+            task_timeout=entry["task_timeout"],
             limits=Limits(memory=entry["memory"]),
             lesson=entry["lesson"],
             checks=Path(entry["checks"]) if entry["checks"] else None,

@@ -8,6 +8,7 @@ task begins. Too many deaths, or the submission's own deadline, end it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 import threading
@@ -57,6 +58,7 @@ class Session:
         self.exhausted: Exhausted | None = None
         self._sandbox, self._cells, self._limits = sandbox, cells, limits
         self._deadline = time.monotonic() + seconds
+        self._task_deadline, self._task_seconds = math.inf, math.inf
         self._seconds = seconds
         self._skipped: set[int] = set()
         self._reported: set[int] = set()
@@ -76,6 +78,17 @@ class Session:
     def alive(self) -> bool:
         """Whether the submission's process is there, with its cells run."""
         return self._child is not None
+
+    def begin_task(self, seconds: float) -> None:
+        """Give what follows `seconds` in all, until this is called again."""
+        self._task_deadline, self._task_seconds = time.monotonic() + seconds, seconds
+
+    @property
+    def task_is_over(self) -> str:
+        """Why no more of this task is run, or an empty string."""
+        if time.monotonic() < self._task_deadline:
+            return ""
+        return f"The task's {self._task_seconds:.0f} s are used up."
 
     def prepare(self) -> None:
         """Fork a process and run the cells, again without those that end it.
@@ -126,7 +139,7 @@ class Session:
         self._spend()
         if self._child is None or self._watch is None:
             raise Death("crashed", "The process of your code has ended.")
-        until = min(time.monotonic() + seconds, self._deadline)
+        until = min(time.monotonic() + seconds, self._deadline, self._task_deadline)
         nonce = secrets.randbits(64)
         channel = self._child.channel
         try:
@@ -137,7 +150,8 @@ class Session:
                 raise wire.WireError("a reply to another request")
             wire.decode(plain, blob)
         except TimeoutError:
-            raise self._died("timeout", f"Your code ran for more than {seconds:.0f} s.") from None
+            text = self.task_is_over or f"Your code ran for more than {seconds:.0f} s."
+            raise self._died("timeout", text) from None
         except (EOFError, ConnectionError):
             if self._watch.exceeded:
                 raise self._died("memory", self._watch.exceeded) from None

@@ -114,6 +114,16 @@ def test_the_submission_s_deadline_ends_it_with_a_status(graded):
     assert not [c for task in score.tasks for c in task.checks if c.outcome == "error"]
 
 
+def test_a_task_s_deadline_ends_that_task_alone(graded):
+    slow = "import time\ndef lora_forward(*a, **k): time.sleep(0.8)"
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, task_timeout=1.0)
+    score = graded(reference_cells(lora_forward=slow), options)
+    assert score.status == "graded"
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    messages = [check.message for check in score.tasks[0].checks]
+    assert messages[1:] and all("The task's 1 s are used up." in text for text in messages[1:])
+
+
 def test_a_deadline_that_passes_in_the_last_check_is_a_timeout_too(graded):
     cells = reference_cells(rank_for_budget="def rank_for_budget(*a):\n    while True: pass")
     options = Options(seed=1, limits=LIMITS, tasks=("rank_for_budget",), hidden=False, timeout=2.0)
