@@ -14,7 +14,6 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 
@@ -187,7 +186,9 @@ class _Watch(threading.Thread):
         self._child, self._limit = child, limit
         self._process = psutil.Process(child.pid)
         own = ("tmp", "dev/shm") if isolation != "none" else ()
-        self._folders = [Path(f"/proc/{child.pid}/root/{folder}") for folder in own]
+        # opened now, before a line of the student's: later its root may be closed to us
+        root = f"/proc/{child.pid}/root"
+        self._folders = [os.open(f"{root}/{folder}", os.O_PATH) for folder in own]
         self._baseline = self._process.memory_info().rss + self._files()
         self._done = threading.Event()
         self.start()
@@ -211,19 +212,28 @@ class _Watch(threading.Thread):
         """End the watch."""
         self._done.set()
         self.join()
+        while self._folders:
+            os.close(self._folders.pop())
 
     def _growth(self) -> int:
-        """Return the bytes that the child's processes and files hold beyond the fork's baseline."""
+        """Return the bytes that the child's processes and files hold beyond the fork's baseline.
+
+        A process that it forked counts with its share of what several hold (PSS): what two of them
+        hold together is nobody's own. Where that may not be read, with all that is resident.
+        """
         growth = self._process.memory_info().rss + self._files() - self._baseline
         for other in self._process.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                growth += other.memory_full_info().uss
+            with contextlib.suppress(psutil.NoSuchProcess):
+                try:
+                    growth += other.memory_full_info().pss
+                except (psutil.AccessDenied, PermissionError):
+                    growth += other.memory_info().rss
         return growth
 
     def _files(self) -> int:
         """Return the bytes that lie in the file systems that the child has in memory."""
         used = 0
         for folder in self._folders:
-            use = os.statvfs(folder)
+            use = os.fstatvfs(folder)
             used += (use.f_blocks - use.f_bfree) * use.f_frsize
         return used
