@@ -21,6 +21,9 @@ MARKS = {
     "not_counted": "– not counted",
 }
 
+MAX_NAME = 80
+"""Bytes of a submission's name, and of its folder's, in the name of its page."""
+
 _pages = Environment(
     loader=PackageLoader("autograder"),
     autoescape=True,
@@ -84,4 +87,5 @@ def page_names(paths: Sequence[Path]) -> list[str]:
 
 def _safe(text: str) -> str:
     """Return a text as part of a file name, on any system."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80] or "submission"
+    kept = re.sub(r"[^\w.-]+", "_", text).strip("._").encode()[:MAX_NAME]
+    return kept.decode(errors="ignore") or "submission"

@@ -67,7 +67,8 @@ def grade_into(
     if no_sandbox:
         start: Callable[[], launch.Sandbox] = functools.partial(launch.Zygote, "none")
     else:
-        hidden = (ROOT, out.resolve(), *{path.resolve().parent for path in paths})
+        # the folder itself, not where a link in it leads: that would be the submission's choice
+        hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
         start = functools.partial(launch.start, hidden)
     with console.waiting("warming up"):
         pool = Pool(start, options, workers or os.cpu_count() or 1)

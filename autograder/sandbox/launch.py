@@ -252,7 +252,8 @@ class Child:
 def _in_words(code: int) -> str:
     if code >= 0:
         return f"its process ended itself (exit code {code})"
-    return f"its process was ended by {signal.Signals(-code).name}"
+    named = {each.value: each.name for each in signal.Signals}  # real-time signals have no name
+    return f"its process was ended by {named.get(-code, f'signal {-code}')}"
 
 
 def _pid_of(pidfd: int) -> int:
