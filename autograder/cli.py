@@ -95,6 +95,9 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...]) -> None:
 @click.option("--checks", type=PATH, help="Folder with further checks, test_LESSON.py.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with its settings.")
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
+@click.option(
+    "--container", is_flag=True, help="One submission, in a throwaway container, as root."
+)
 @click.option("--no-sandbox", is_flag=True, help="For your own notebooks only: no isolation.")
 @told
 def grade(
@@ -109,6 +112,7 @@ def grade(
     checks: Path | None,
     resume: bool,
     force: bool,
+    container: bool,
     no_sandbox: bool,
 ) -> None:
     """Grade notebooks: PATHS are files (.ipynb, or .py in percent form) and folders of them.
@@ -122,6 +126,8 @@ def grade(
     from autograder.sandbox.launch import Limits
 
     found = notebook.find(paths)
+    if container and (no_sandbox or len(found) > 1):
+        raise click.UsageError("--container is for one submission, and excludes --no-sandbox")
     if lesson is not None:
         lessons.lesson_named(lesson)
     if checks is not None and not checks.is_dir():
@@ -146,7 +152,8 @@ def grade(
             "--no-sandbox: the notebooks' code runs with your rights, and can read and change "
             "your files, the checks and the scores. Use it for notebooks of your own only."
         )
-    scores = run.grade_into(out, found, options, workers, no_sandbox, resume)
+    isolation = "none" if no_sandbox else "container" if container else ""
+    scores = run.grade_into(out, found, options, workers, isolation, resume)
     console.show_class(scores, out, options.seed)
     sys.exit(OK if all(score.status == "graded" for score in scores) else BELOW)
 

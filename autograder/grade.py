@@ -10,8 +10,8 @@ from pathlib import Path
 
 from autograder import plugin
 from autograder.checking import CheckFailed
-from autograder.lessons import Lesson, LessonError, Task, lesson_named, lesson_of
-from autograder.notebook import Cell, NotebookError, Submission, defined_names, read
+from autograder.lessons import DEMONSTRATION, Lesson, LessonError, Task, lesson_named, lesson_of
+from autograder.notebook import Cell, NotebookError, Submission, read
 from autograder.plugin import CheckResult
 from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.session import Exhausted, Session
@@ -79,11 +79,11 @@ class Score:
         return 100 * self.points / self.max_points if self.max_points else 0.0
 
 
-def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
-    """Grade one notebook.
+def grade(path: Path, sandbox: Sandbox, options: Options, again: bool = False) -> Score:
+    """Grade one notebook; `again` on a second try.
 
     Raises:
-        SandboxError: the warm process is gone, or cannot close a child off.
+        SandboxError: the warm process is gone, cannot close a child off, or somebody killed one.
         plugin.BrokenChecks: the checks cannot be collected.
     """
     start = time.monotonic()
@@ -91,17 +91,20 @@ def grade(path: Path, sandbox: Sandbox, options: Options) -> Score:
         submission = read(path)
         lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
     except (NotebookError, LessonError) as error:
-        return Score(str(path), "", "unreadable", sandbox.isolation, problems=(str(error),))
+        seconds = time.monotonic() - start
+        return Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
     files = plugin.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
-    with Session(sandbox, cells, options.limits, options.timeout) as session:
+    with Session(sandbox, cells, options.limits, options.timeout, again) as session:
         checks = plugin.Plugin(
             Student(session), options.seed, options.tasks, _Guard(session, options)
         )
         with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
         results = plugin.run(checks, files)
+        if session.refused is not None:
+            raise session.refused
         status = "graded"
         if session.exhausted is not None:
             status = session.exhausted.kind
@@ -142,14 +145,17 @@ class _Guard:
 
 
 def _is_skipped(cell: Cell, lesson: Lesson) -> bool:
-    return lesson.is_demonstration(cell.source) or "demonstration" in cell.tags
+    """Whether a cell is a demonstration: tagged so, and no answer, whatever its tags say."""
+    asked = {name for task in lesson.tasks for name in task.names}
+    tagged = DEMONSTRATION in cell.tags and not asked & set(cell.names)
+    return tagged or lesson.is_demonstration(cell.source)
 
 
 def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
     """Say which task is missing and which is there twice, by what the cells define."""
     places: dict[str, list[int]] = {}
     for cell in submission.code:
-        for name in defined_names(cell.source):
+        for name in cell.names:
             places.setdefault(name, []).append(cell.number)
     problems = []
     for task in lesson.tasks:

@@ -127,7 +127,7 @@ def lesson_of(submission: Submission) -> Lesson:
         LessonError: it cannot be told.
     """
     called = {name for cell in submission.code for name in _CHECK_CALL.findall(cell.source)}
-    known = called | {name for cell in submission.code for name in defined_names(cell.source)}
+    known = called | {name for cell in submission.code for name in cell.names}
     best = max(catalogue(), key=lambda lesson: _overlap(lesson, known))
     if _overlap(best, known):
         return best

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import logging
 import os
+import re
 import stat
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 
 MAX_BYTES = 20 << 20
 MAX_CELLS = 2_000
+MAX_CELL, MAX_CODE = 100_000, 1_000_000
+"""Characters, of a cell and of all of them, that are looked through for the names they define."""
 SUFFIXES = (".ipynb", ".py")
 
 
@@ -38,6 +41,8 @@ class Cell:
     is_code: bool = True
     grade_id: str = ""
     tags: frozenset[str] = frozenset()
+    names: tuple[str, ...] = ()
+    """what it defines at its top level, as `defined_names` finds it"""
 
 
 @dataclass
@@ -64,20 +69,37 @@ def read(path: Path) -> Submission:
     """
     text = _text(path)
     if path.suffix == ".py":
-        notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
+        notebook = _parse(path, lambda: jupytext.reads(_without_header(text), fmt="py:percent"))
     else:
-        notebook = _parse(path, lambda: nbformat.reads(text, as_version=4))
+        raw = _parse(path, lambda: json.loads(text))
+        _drop_outputs(path, raw)
+        notebook = _parse(path, lambda: nbformat.reads(json.dumps(raw), as_version=4))
     cells = notebook.get("cells")
     if not isinstance(cells, list):
         raise NotebookError(
             f"{path}: a notebook without a list of cells. Save it again in Jupyter."
         )
-    if len(cells) > MAX_CELLS:
-        raise NotebookError(f"{path}: {len(cells)} cells; at most {MAX_CELLS} are graded.")
+    _refuse_crowd(path, cells)
     metadata = _dict(notebook.get("metadata"))
     lesson = _dict(metadata.get("autograder")).get("lesson")
     made = [_cell(number, _dict(cell)) for number, cell in enumerate(cells, start=1)]
-    return Submission(path, made, lesson if isinstance(lesson, str) else "")
+    return Submission(path, _named(made), lesson if isinstance(lesson, str) else "")
+
+
+def _refuse_crowd(path: Path, cells: list[Any]) -> None:
+    if len(cells) > MAX_CELLS:
+        raise NotebookError(f"{path}: {len(cells)} cells; at most {MAX_CELLS} are graded.")
+
+
+def _named(cells: list[Cell]) -> list[Cell]:
+    """Return the cells with the names that they define, found once and for so much text only."""
+    left, named = MAX_CODE, []
+    for cell in cells:
+        if cell.is_code and len(cell.source) <= left:
+            left -= len(cell.source)
+            cell = replace(cell, names=tuple(defined_names(cell.source)))
+        named.append(cell)
+    return named
 
 
 def _text(path: Path) -> str:
@@ -125,6 +147,30 @@ def _parse(path: Path, parse: Any) -> dict[str, Any]:
         logger.disabled = was
 
 
+def _drop_outputs(path: Path, notebook: dict[str, Any]) -> None:
+    """Drop outputs and attachments before the format is looked at: nothing in them is graded."""
+    sheets = _list(notebook.get("worksheets"))  # before nbformat 4
+    _refuse_crowd(path, sheets)
+    for holder in (notebook, *sheets):
+        cells = _list(_dict(holder).get("cells"))
+        _refuse_crowd(path, cells)
+        for cell in cells:
+            if isinstance(cell, dict):
+                cell.pop("attachments", None)
+                if "outputs" in cell:
+                    cell["outputs"] = []
+
+
+def _without_header(text: str) -> str:
+    """Return a py:percent file without its YAML, whose aliases can grow without end."""
+    lines = text.split("\n")
+    marks = [number for number, line in enumerate(lines) if re.fullmatch(r"#\s*---\s*", line)]
+    first_cell = next((n for n, line in enumerate(lines) if line.startswith("# %%")), len(lines))
+    if len(marks) < 2 or marks[0] > first_cell:
+        return text
+    return "\n".join(lines[: marks[0]] + lines[marks[1] + 1 :])
+
+
 def _cell(number: int, raw: dict[str, Any]) -> Cell:
     source = raw.get("source")
     if isinstance(source, list):
@@ -148,14 +194,18 @@ def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def defined_names(source: str) -> list[str]:
-    """Return the names that a cell defines at its top level; none where it does not parse."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(TransformerManager().transform_cell(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    """Return the names that a cell defines at its top level.
+
+    None where it does not parse, or is longer than `MAX_CELL`.
+    """
+    if len(source) > MAX_CELL:
         return []
+    body = _parsed(source) or _parsed("\n".join(map(_without_magic, source.split("\n"))))
     names: list[str] = []
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -165,6 +215,25 @@ def defined_names(source: str) -> list[str]:
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.append(node.target.id)
     return list(dict.fromkeys(names))
+
+
+def _parsed(source: str) -> list[ast.stmt]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def _without_magic(line: str) -> str:
+    """Return a line as Python: IPython's own transformer takes minutes over a hostile cell."""
+    text = line.strip()
+    indent = line[: len(line) - len(line.lstrip())]
+    if text.startswith(("%", "!", "?")) or text.endswith("?"):
+        return f"{indent}pass"
+    left, equals, right = line.partition("=")
+    return f"{left}= 0" if equals and right.lstrip().startswith(("%", "!")) else line
 
 
 def find(paths: tuple[Path, ...]) -> list[Path]:

@@ -12,14 +12,19 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autograder.checking import CheckFailed, Inputs
+from autograder.sandbox.child import MAX_TEXT
 from autograder.sandbox.wire import WireError
 from autograder.student import CALL_SECONDS, Student, StudentError
 
 CHECKS = Path(__file__).resolve().parent / "checks"
+MAX_MESSAGE = 2_500
+HIDDEN_TEXT = 100
+"""Characters of an exception's text that a hidden check's message may show."""
 OPTIONS = ["-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s"]
 OPTIONS += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
 OPTIONS += ["-p", "no:logging", "-p", "no:warnings", "-p", "no:unraisableexception"]
@@ -74,6 +79,8 @@ class Plugin:
         """Provide the submission."""
         mark = _mark(request.node)
         self._student._seconds = mark.kwargs.get("seconds", CALL_SECONDS)
+        # an exception's text could carry the inputs of a hidden check to the feedback page
+        self._student._longest = HIDDEN_TEXT if _is_hidden(request.node) else MAX_TEXT
         return self._student
 
     @pytest.fixture
@@ -172,10 +179,14 @@ def _result(
         outcome=outcome,
         points=round(share * points, 4),
         max_points=points,
-        message=message,
+        message=message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         seconds=round(seconds, 4),
-        hidden=CHECKS / "visible" not in item.path.parents,
+        hidden=_is_hidden(item),
     )
+
+
+def _is_hidden(item: pytest.Item) -> bool:
+    return CHECKS / "visible" not in item.path.parents
 
 
 def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
@@ -201,7 +212,9 @@ def census(paths: Sequence[Path]) -> list[CheckResult]:
 class _Nobody:
     """The transport of a census: nothing is asked."""
 
-    def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
+    pid = 0
+
+    def ask(self, request: bytes, seconds: float) -> Any:
         raise WireError("a census asks nothing")
 
 

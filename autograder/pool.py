@@ -108,7 +108,9 @@ class Pool:
             self._warm = self._start()
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_judge, args=(path, self._warm, self._options, sender))
+        process = context.Process(
+            target=_judge, args=(path, self._warm, self._options, tries, sender)
+        )
         process.start()
         sender.close()
         until = time.monotonic() + self._options.timeout + GRACE
@@ -122,9 +124,10 @@ def _ended(running: list[_Running]) -> list[_Running]:
 
 
 def _outcome(job: _Running, isolation: str) -> Score | None:
-    """Return a job's score, or None where it is to be tried again."""
+    """Return a job's score, or None where it is to be tried again: not where it was too slow."""
     try:
-        answer = job.result.recv() if job.result.poll() else "it did not end in time"
+        in_time = job.result.poll()
+        answer = job.result.recv() if in_time else "it did not end in time"
     except EOFError:
         answer = "its grading process was ended from outside"
     job.process.kill()
@@ -132,13 +135,15 @@ def _outcome(job: _Running, isolation: str) -> Score | None:
     job.result.close()
     if isinstance(answer, Score):
         return answer
-    if job.tries < 2:
+    if in_time and job.tries < 2:
         return None
-    problem = f"{job.path}: could not be graded ({answer}); tried {job.tries} times."
-    return Score(str(job.path), "", "crashed", isolation, 0.0, (problem,))
+    tried = f" Tried {job.tries} times." if job.tries > 1 else ""
+    problem = f"{job.path}: could not be graded ({answer}).{tried}"
+    status = "crashed" if in_time else "timeout"
+    return Score(str(job.path), "", status, isolation, 0.0, (problem,))
 
 
-def _judge(path: Path, sandbox: Sandbox, options: Options, result: Connection) -> None:
+def _judge(path: Path, sandbox: Sandbox, options: Options, tries: int, result: Connection) -> None:
     """Grade one submission in a process of its own, and send what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
     harden.die_with_parent()
@@ -146,7 +151,7 @@ def _judge(path: Path, sandbox: Sandbox, options: Options, result: Connection) -
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     try:
-        result.send(grade(path, sandbox, options))
+        result.send(grade(path, sandbox, options, again=tries > 0))
     except (SandboxError, plugin.BrokenChecks) as error:
         result.send(str(error))
     except Exception as error:  # noqa: BLE001 - reported, with the submission's name, as crashed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from autograder import charts, console, feedback, results
@@ -50,13 +50,14 @@ def grade_into(
     paths: Sequence[Path],
     options: Options,
     workers: int | None = None,
-    no_sandbox: bool = False,
+    isolation: str = "",
     resume: bool = False,
 ) -> list[Score]:
     """Grade `paths` and leave the results in `out`; return brief scores in the order of `paths`.
 
     Each score is on the disk before the next is graded: what ends the run, a full disk or power
-    loss included, costs none that was. With `resume`, only what is left is graded.
+    loss included, costs none that was. With `resume`, only what is left is graded. `isolation` is
+    as for `launch.start`.
 
     Raises:
         NotebookError: `out` cannot be written, or holds submissions that are not in `paths`.
@@ -64,12 +65,9 @@ def grade_into(
         BrokenChecks: the checks cannot be collected; nothing was run or written.
         Unfinished: it was interrupted, or a result could not be written; those before are kept.
     """
-    if no_sandbox:
-        start: Callable[[], launch.Sandbox] = functools.partial(launch.Zygote, "none")
-    else:
-        # the folder itself, not where a link in it leads: that would be the submission's choice
-        hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
-        start = functools.partial(launch.start, hidden)
+    # the folder itself, not where a link in it leads: that would be the submission's choice
+    hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
+    start = functools.partial(launch.start, hidden, isolation)
     with console.waiting("warming up"):
         pool = Pool(start, options, workers or os.cpu_count() or 1)
     with pool:

@@ -8,13 +8,14 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import cloudpickle
 
-from autograder.sandbox import wire
+from autograder.sandbox import peak, wire
 from autograder.sandbox.child import MAX_NAME, MAX_TEXT, Executor
 
 CALL_SECONDS = 5.0
@@ -57,8 +58,12 @@ class StudentError(Exception):
 class Transport(Protocol):
     """Takes a request to a submission and brings the reply."""
 
-    def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
-        """Return the reply's plain and tensor part, within `seconds`."""
+    @property
+    def pid(self) -> int:
+        """Return the number of the process in which the submission lives."""
+
+    def ask(self, request: bytes, seconds: float) -> Any:
+        """Return the reply, decoded by `wire.decode`, within `seconds`."""
 
 
 class InProcess:
@@ -69,10 +74,11 @@ class InProcess:
     ) -> None:
         """Serve `namespace`; `locate` names the cell of a code object's file name."""
         self._executor = Executor(namespace, locate)
+        self.pid = os.getpid()
 
-    def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
+    def ask(self, request: bytes, seconds: float) -> Any:
         """Answer here; there is no deadline but the learner's own interrupt."""
-        return self._executor.answer(request)
+        return wire.decode(*self._executor.answer(request))
 
 
 class Handle:
@@ -104,6 +110,7 @@ class Student:
         """Speak to a submission through `transport`, with `seconds` for each call."""
         self._transport = transport
         self._seconds = seconds
+        self._longest = MAX_TEXT
 
     def __getattr__(self, name: str) -> Any:
         """Return what the submission calls `name`: plain data, a tensor or a `Handle`."""
@@ -118,6 +125,19 @@ class Student:
         """
         return self._ask("call", probe, args, kwargs)
 
+    def measured(self, call: Callable[[], Any]) -> tuple[Any, int]:
+        """Return what `call` returns, and the bytes by which the submission's memory rose, at most.
+
+        The kernel counts them, for the process that answers: nothing in it can lie of them.
+        """
+        try:
+            pid = self._transport.pid
+            before = peak.reset(pid)
+            value = call()
+            return value, peak.most(pid) - before
+        except OSError as error:
+            raise StudentError("OSError", f"its memory cannot be measured ({error})") from None
+
     def run_cell(self, number: int, source: str) -> None:
         """Run one cell of the notebook."""
         self._ask("cell", None, (number, source), {})
@@ -128,23 +148,28 @@ class Student:
 
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
         request = _pickled((operation, target, args, kwargs))
-        reply = wire.decode(*self._transport.ask(request, self._seconds))
+        reply = self._transport.ask(request, self._seconds)
         match reply:
             case {"value": value} if len(reply) == 1:
                 return self._handles(value)
-            case {"error": {"type": str(kind), "text": str(text), "where": str(where), **rest}}:
+            case {"error": {"type": str(kind), "text": str(text), "where": str(where), **rest}} if (
+                len(reply) == 1
+            ):
                 if kind == "KeyboardInterrupt" and isinstance(self._transport, InProcess):
                     raise KeyboardInterrupt
                 bases = rest.get("bases", [])
                 known = tuple(b for b in bases if type(b) is str) if type(bases) is list else ()
                 raise StudentError(
-                    clean(kind, MAX_NAME), clean(text, MAX_TEXT), clean(where, MAX_NAME), known[:20]
+                    clean(kind, MAX_NAME),
+                    clean(text, self._longest),
+                    clean(where, MAX_NAME),
+                    known[:20],
                 )
         raise wire.WireError("a reply that is neither a value nor an error")
 
     def _handles(self, value: Any) -> Any:
         if type(value) is wire.Key:
-            return Handle(self, int(value))
+            return Handle(self, value.number)
         if type(value) in (list, tuple):
             return type(value)(self._handles(part) for part in value)
         if type(value) is dict:

@@ -7,6 +7,7 @@ of this package. Never the package's folder, where the hidden checks lie.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import pwd
 import shutil
@@ -16,7 +17,9 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from autograder.sandbox import zygote
+import psutil
+
+from autograder.sandbox import harden, zygote
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
@@ -31,6 +34,7 @@ ENVIRONMENT = {
     "PYTHONPATH": "/sandbox:/libraries",
     "LD_LIBRARY_PATH": "/python/lib",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
     "MPLBACKEND": "agg",
     "MPLCONFIGDIR": "/tmp/matplotlib",
     "OMP_NUM_THREADS": "1",
@@ -49,11 +53,13 @@ DENIED = (
     "perf_event_open", "io_uring_setup", "io_uring_enter", "io_uring_register", "keyctl",
     "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
-    "quotactl",
+    "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
+    "kexec_file_load",
 )
 """System calls that no notebook needs: they hide memory, reach out, or widen what is exposed."""
 # fmt: on
 
+SO_SNDBUFFORCE = 32
 NAMESPACE_FLAGS = 0x7E020000 | 0x80
 """Every CLONE_NEW* flag that `clone` takes."""
 
@@ -62,8 +68,11 @@ class SandboxError(Exception):
     """The sandbox cannot be had here; the text says why and what to do."""
 
 
-def seccomp_program() -> bytes:
+def seccomp_program(sockets: bool = True) -> bytes:
     """Build the filter as a BPF program for this architecture.
+
+    Args:
+        sockets: whether Unix sockets may be made; pairs of them always may.
 
     Raises:
         SandboxError: libseccomp is missing.
@@ -85,7 +94,19 @@ def seccomp_program() -> bytes:
         flag = 1 << bit
         if NAMESPACE_FLAGS & flag:
             rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
+    if sockets:
+        rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
+    else:
+        rules.add_rule(denied, "socket")
+    # Not counted as anybody's memory once MADV_DONTNEED has let go of them: shared anonymous pages.
+    shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+    rules.add_rule(denied, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
+    rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.EQ, harden.PR_SET_CHILD_SUBREAPER))
+    ignored = seccomp.ERRNO(0)
+    rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all
+    for option in (socket.SO_SNDBUF, SO_SNDBUFFORCE):  # without effect: buffers are counted
+        level = seccomp.Arg(1, seccomp.EQ, socket.SOL_SOCKET)
+        rules.add_rule(ignored, "setsockopt", level, seccomp.Arg(2, seccomp.EQ, option))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)
@@ -108,8 +129,11 @@ def bwrap_path() -> str:
 
 
 def unused_uid() -> int:
-    """Return a uid that no account has, for the sandbox of a grader that is root."""
+    """Return a uid that no account and no process has, for the sandbox of a grader that is root."""
     taken = {entry.pw_uid for entry in pwd.getpwall()}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            taken.add(process.uids().real)
     return next(uid for uid in range(61184, 65520) if uid not in taken)
 
 
@@ -144,7 +168,7 @@ def command(mode: str, hide: tuple[Path, ...] = (), scratch: int = SCRATCH) -> l
     line += ["--dir", "/proc"] if root else ["--proc", "/proc"]
     if mode == "single" and not root:
         line += ["--ro-bind", "/proc/sys", "/proc/sys"]
-    line += ["--dev", "/dev"]
+    line += ["--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # zero can be mapped, shared
     for folder in ("/tmp", "/dev/shm"):
         line += ["--perms", "1777", "--size", str(scratch), "--tmpfs", folder]
     own = [(COURSE, "/sandbox/course"), (HERE / "stub.py", "/sandbox/autograder/__init__.py")]

@@ -19,7 +19,7 @@ CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
-PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 38, 47
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL, SECCOMP_MODE_FILTER = 4, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
@@ -43,6 +43,11 @@ def _prctl(option: int, first: int = 0, second: object = 0) -> None:
 def die_with_parent() -> None:
     """Ask for SIGKILL when the parent ends."""
     _prctl(PR_SET_PDEATHSIG, 9)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own has ended, as the init of a namespace is."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def hide_from_siblings() -> None:
@@ -70,6 +75,7 @@ def own_mounts(scratch_bytes: int) -> None:
     for path in (SCRATCH, SHARED_MEMORY):
         options = f"size={scratch_bytes},nr_inodes=10000,mode=1777"
         _mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    _mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -1,6 +1,6 @@
 """Starts the warm process and its children, and ends them: what cannot be closed off never runs.
 
-A `Zygote` is the warm process in the sandbox, a `Child` one submission's process in it.
+A `Zygote` is the warm process in the sandbox; each `process.Child` of it is a submission's.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgpack
 import torch
 
-from autograder.sandbox import bubblewrap, zygote
+from autograder.sandbox import bubblewrap, container, zygote
 from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.process import Child
 
+FRESH = ("single", "container")
+"""The isolations in which each submission's process has a warm process of its own."""
 WARM_UP_SECONDS = 180
-BIRTH_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Zygote:
         """Start it and wait until it is warm.
 
         Args:
-            isolation: ``nested``, ``single`` or ``none``.
+            isolation: ``nested``, ``single``, ``container`` or ``none``.
             hide: folders that a submission must not see even if the interpreter's hold them.
             scratch: bytes of files where the isolation is ``single``; else each child has its own.
 
@@ -57,8 +58,16 @@ class Zygote:
         """
         self.isolation = isolation
         self._hide, self._scratch = hide, scratch
-        self._filter = b"" if isolation == "none" else bubblewrap.seccomp_program()
-        self._folder = tempfile.mkdtemp(prefix="autograder-") if isolation == "none" else None
+        self._uid = container.uid_for(hide) if isolation == "container" else None
+        self._filter = b""
+        if isolation != "none":
+            # where the network is not the submission's own, neither are the sockets without a path
+            self._filter = bubblewrap.seccomp_program(sockets=self._uid is None)
+        self._folder: Path | None = None
+        if isolation == "none":
+            self._folder = Path(tempfile.mkdtemp(prefix="autograder-"))
+        elif self._uid is not None:
+            self._folder = container.package()
         self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inside, tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
@@ -70,6 +79,10 @@ class Zygote:
                 preexec_fn=lambda: _place(inside.fileno(), zygote.CONTROL),
                 close_fds=False,
                 start_new_session=True,
+                cwd=self._folder if self._uid is not None else None,
+                user=self._uid,
+                group=self._uid,
+                extra_groups=None if self._uid is None else [],
             )
             inside.close()
             try:
@@ -84,13 +97,17 @@ class Zygote:
     def _command(self) -> list[str]:
         if self.isolation == "none":
             return [sys.executable, "-m", zygote.__name__, "none"]
+        if self.isolation == "container":
+            return container.command()
         return bubblewrap.command(self.isolation, self._hide, self._scratch)
 
     def _environment(self) -> dict[str, str]:
         if self._folder is None:
             return {}
+        if self.isolation == "container":
+            return container.environment(self._folder)
         path = str(bubblewrap.PACKAGE.parent)
-        mine = {"TMPDIR": self._folder, "MPLBACKEND": "agg", "PYTHONPATH": path}
+        mine = {"TMPDIR": str(self._folder), "MPLBACKEND": "agg", "PYTHONPATH": path}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1"}
 
     def _wait_until_warm(self) -> dict[str, object]:
@@ -120,8 +137,13 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        """Whether the warm process still runs."""
-        return self._process.poll() is None
+        """Whether the warm process still runs: any process that shares this socket can tell."""
+        try:
+            return self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     def fork(self, limits: Limits) -> Child:
         """Fork a child for one submission.
@@ -136,7 +158,7 @@ class Zygote:
             with channel_inside, birth_inside:
                 numbers = [channel_inside.fileno(), birth_inside.fileno()]
                 socket.send_fds(self._control, [message], numbers)
-            return Child(channel, birth, self.close if self.isolation == "single" else None)
+            return Child(channel, birth, self.close if self.isolation in FRESH else None)
         except (OSError, SandboxError) as error:
             channel.close()
             birth.close()
@@ -148,6 +170,8 @@ class Zygote:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._uid is not None:
+            container.end(self._uid)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -160,19 +184,23 @@ class Zygote:
         self.close()
 
 
-class Single:
-    """Where only nesting is refused: a sandbox, and a warm-up, for each submission."""
+class Fresh:
+    """Where nesting is refused: a sandbox, and a warm-up, for each submission's process."""
 
-    isolation = "single"
     alive = True
 
-    def __init__(self, hide: tuple[Path, ...] = ()) -> None:
-        """Hide these folders from every submission."""
+    def __init__(self, isolation: str, hide: tuple[Path, ...] = ()) -> None:
+        """Hide these folders from every submission; `isolation` is one of `FRESH`."""
+        self.isolation = isolation
         self._hide = hide
 
     def fork(self, limits: Limits) -> Child:
-        """Start a sandbox for one submission; it ends with the child."""
-        zygote = Zygote("single", self._hide, limits.scratch)
+        """Start a sandbox for one process; it ends with it.
+
+        Raises:
+            SandboxError: it could not be had, or closed off.
+        """
+        zygote = Zygote(self.isolation, self._hide, limits.scratch)
         try:
             return zygote.fork(limits)
         except SandboxError:
@@ -182,7 +210,7 @@ class Single:
     def close(self) -> None:
         """Do nothing: each sandbox ends with its child."""
 
-    def __enter__(self) -> Single:
+    def __enter__(self) -> Fresh:
         """Return itself."""
         return self
 
@@ -190,76 +218,7 @@ class Single:
         """Close."""
 
 
-Sandbox = Zygote | Single
-
-
-class Child:
-    """One submission's process: a channel to it, and a handle that kills it whole."""
-
-    def __init__(
-        self, channel: socket.socket, birth: socket.socket, after: Callable[[], None] | None
-    ) -> None:
-        """Wait for the birth; `after` is called once it has ended.
-
-        Raises:
-            SandboxError: the child refused to run, since it could not be closed off.
-        """
-        self.channel = channel
-        self._birth = birth
-        self._after = after
-        birth.settimeout(BIRTH_SECONDS)
-        channel.settimeout(BIRTH_SECONDS)
-        try:
-            message, descriptors, _, _ = socket.recv_fds(birth, 1 << 12, 1)
-            if message != b"born" or len(descriptors) != 1:
-                raise SandboxError(message.decode(errors="replace") or "no answer")
-            self._pidfd = descriptors[0]
-            if (sign := channel.recv(1)) != b"+":
-                said = channel.recv(512) if sign else b"no answer"
-                raise SandboxError(said.decode(errors="replace"))
-        except TimeoutError:
-            raise SandboxError(f"no answer within {BIRTH_SECONDS} s") from None
-        self.pid = _pid_of(self._pidfd)
-
-    def signal_kill(self) -> None:
-        """End it and all that it started: it is the init of its namespace."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-
-    def kill(self) -> str:
-        """End it, release what was held for it, and return how it ended, in words."""
-        self.signal_kill()
-        self.channel.close()
-        how = self._how_it_ended()
-        self._birth.close()
-        os.close(self._pidfd)
-        if self._after is not None:
-            self._after()
-        return how
-
-    def ended(self, patience: float = 1.0) -> str | None:
-        """Return how it ended by itself, in words, or None if it still runs after `patience` s."""
-        self._birth.settimeout(patience)
-        with contextlib.suppress(OSError):
-            if code := self._birth.recv(64):
-                return _in_words(int(code))
-        return None
-
-    def _how_it_ended(self) -> str:
-        return self.ended(BIRTH_SECONDS) or "its process ended"
-
-
-def _in_words(code: int) -> str:
-    if code >= 0:
-        return f"its process ended itself (exit code {code})"
-    named = {each.value: each.name for each in signal.Signals}  # real-time signals have no name
-    return f"its process was ended by {named.get(-code, f'signal {-code}')}"
-
-
-def _pid_of(pidfd: int) -> int:
-    """Return the pid, in this process's namespace, that a pidfd stands for."""
-    lines = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+Sandbox = Zygote | Fresh
 
 
 def _place(source: int, target: int) -> None:
@@ -268,25 +227,31 @@ def _place(source: int, target: int) -> None:
     os.closerange(target + 1, 1 << 16)
 
 
-def start(hide: tuple[Path, ...] = ()) -> Sandbox:
-    """Return the best isolation that works here, having tried a child in it.
+def start(hide: tuple[Path, ...] = (), isolation: str = "") -> Sandbox:
+    """Return a sandbox of this isolation, or of the best that works here, having tried a child.
+
+    Args:
+        hide: folders that a submission must not see.
+        isolation: ``container`` or ``none``, which are never chosen unasked; else empty.
 
     Raises:
         SandboxError: none works; the text says how to mend it.
     """
+    if isolation == "none":
+        return Zygote("none")
     reasons = []
-    for isolation in ("nested", "single"):
-        made = None
+    for tried in (isolation,) if isolation else ("nested", "single"):
+        made: Sandbox | None = None
         try:
-            made = Zygote(isolation, hide)
+            made = Fresh(tried, hide) if tried in FRESH else Zygote(tried, hide)
             made.fork(Limits()).kill()
+            return made
         except SandboxError as error:
-            reasons.append(f"{isolation}: {error}")
+            reasons.append(f"{tried}: {error}")
             if made is not None:
                 made.close()
-            continue
-        return made if isolation == "nested" else Single(hide)
-    raise SandboxError("no sandbox works here.\n" + "\n".join(reasons) + "\n" + way_out())
+    way = "" if isolation else "\n" + way_out()
+    raise SandboxError("no sandbox works here.\n" + "\n".join(reasons) + way)
 
 
 def way_out() -> str:
@@ -304,4 +269,7 @@ def way_out() -> str:
             return "User namespaces are switched off: sudo sysctl -w user.max_user_namespaces=15000"
     if sys.platform != "linux":
         return "The sandbox needs Linux: grade strangers' notebooks there, or in a container."
-    return "See `autograder doctor`, and docs of your container about user namespaces."
+    return (
+        "Allow user namespaces here (in a container: its seccomp profile refuses them), or, in a "
+        "throwaway container with one submission, as root: --container."
+    )

@@ -7,27 +7,24 @@ task begins. Too many deaths, or the submission's own deadline, end it.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import secrets
-import threading
+import signal
 import time
 from collections.abc import Sequence
-
-import psutil
+from typing import Any
 
 from autograder.notebook import Cell
 from autograder.sandbox import wire
-from autograder.sandbox.launch import Child, Limits, Sandbox
+from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox.process import Child, in_words
+from autograder.sandbox.watch import Watch
 from autograder.student import Student, StudentError
 
 CELL_SECONDS = 20.0
 DEATHS = 12
 """Deaths that end a submission."""
-MACHINE_FLOOR = 512 << 20
-"""Bytes of free memory under which a growing submission is ended."""
-WATCH_SECONDS = 0.05
 
 
 class Death(StudentError):
@@ -50,10 +47,26 @@ class Session:
     """The sandboxed transport of a submission; a context manager."""
 
     def __init__(
-        self, sandbox: Sandbox, cells: Sequence[Cell], limits: Limits, seconds: float
+        self,
+        sandbox: Sandbox,
+        cells: Sequence[Cell],
+        limits: Limits,
+        seconds: float,
+        again: bool = False,
     ) -> None:
-        """Prepare to run `cells`, in their order, for at most `seconds` in all."""
+        """Prepare to run `cells`, in their order, for at most `seconds` in all.
+
+        Args:
+            sandbox: where.
+            cells: the notebook's code.
+            limits: what it may use.
+            seconds: for all of it.
+            again: whether this is a second try: then an end from outside counts as its own.
+        """
         self.problems: list[str] = []
+        self.refused: SandboxError | None = None
+        """what keeps this submission from being graded, through no fault of its own"""
+        self._again = again
         self.exhausted: Exhausted | None = None
         self._sandbox, self._cells, self._limits = sandbox, cells, limits
         self._deadline = time.monotonic() + seconds
@@ -63,7 +76,7 @@ class Session:
         self._reported: set[int] = set()
         self._deaths = 0
         self._child: Child | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Session:
         """Return itself."""
@@ -74,9 +87,22 @@ class Session:
         self._end()
 
     @property
+    def pid(self) -> int:
+        """Return the process's number.
+
+        Raises:
+            Death: it has ended.
+        """
+        if self._child is None:
+            raise Death("crashed", "The process of your code has ended.")
+        return self._child.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the submission's process is there, with its cells run."""
-        return self._child is not None
+        if self._child is None or self._watch is None:
+            return False
+        return not self._watch.exceeded and self._child.runs
 
     def begin_task(self, seconds: float) -> None:
         """Give what follows `seconds` in all, until this is called again."""
@@ -97,9 +123,17 @@ class Session:
             SandboxError: no process could be had.
         """
         while not self.alive:
+            if self._child is not None:
+                kind, text = self._how_it_ended()
+                self.problems.append(f"Between two checks: {text}")
+                self._died(kind, text)
             self._spend()
-            self._child = self._sandbox.fork(self._limits)
-            self._watch = _Watch(self._child, self._limits.memory, self._sandbox.isolation)
+            try:
+                self._child = self._sandbox.fork(self._limits)
+            except SandboxError as error:
+                self.refused = error
+                raise
+            self._watch = Watch(self._child, self._limits.memory, self._sandbox.isolation)
             student = Student(self, CELL_SECONDS)
             for cell in self._cells:
                 if cell.number in self._skipped:
@@ -128,8 +162,8 @@ class Session:
         if self.exhausted is not None:
             raise self.exhausted
 
-    def ask(self, request: bytes, seconds: float) -> tuple[bytes, bytes]:
-        """Send one request and return the reply's two parts.
+    def ask(self, request: bytes, seconds: float) -> Any:
+        """Send one request and return the reply, decoded.
 
         Raises:
             Death: the process ended, or was ended, before a good reply came.
@@ -147,18 +181,33 @@ class Session:
             echo, plain, blob = wire.receive(channel, (wire.MAX_PLAIN, wire.MAX_TENSORS), until)
             if echo != nonce:
                 raise wire.WireError("a reply to another request")
-            wire.decode(plain, blob)
+            reply = wire.decode(plain, blob)
         except TimeoutError:
             text = self.task_is_over or f"Your code ran for more than {seconds:.0f} s."
             raise self._died("timeout", text) from None
         except (EOFError, ConnectionError):
-            if self._watch.exceeded:
-                raise self._died("memory", self._watch.exceeded) from None
-            how = self._child.ended() or "its process closed the channel"
-            raise self._died("crashed", f"Your code ended: {how}.") from None
+            raise self._died(*self._how_it_ended()) from None
         except wire.WireError as error:
             raise self._died("crashed", f"Your code's process sent {error}.") from None
-        return plain, blob
+        if self._watch.exceeded:
+            raise self._died("memory", self._watch.exceeded)
+        return reply
+
+    def _how_it_ended(self) -> tuple[str, str]:
+        """Return the kind of its end, and the sentence.
+
+        Raises:
+            SandboxError: somebody else has killed it.
+        """
+        assert self._child is not None and self._watch is not None
+        code = self._child.ended()
+        if self._watch.exceeded:
+            return "memory", self._watch.exceeded
+        if code == -signal.SIGKILL and self._sandbox.isolation == "nested" and not self._again:
+            # nothing inside may kill the init of its namespace
+            self.refused = SandboxError("its process was killed from outside")
+            raise self.refused
+        return "crashed", f"Your code ended: {in_words(code)}."
 
     def _died(self, kind: str, text: str) -> Death:
         self._end()
@@ -175,65 +224,3 @@ class Session:
         if self._child is not None:
             self._child.kill()
         self._child = self._watch = None
-
-
-class _Watch(threading.Thread):
-    """Watches a child's memory from outside, and kills it where it grows too large."""
-
-    def __init__(self, child: Child, limit: int, isolation: str) -> None:
-        super().__init__(daemon=True)
-        self.exceeded = ""
-        self._child, self._limit = child, limit
-        self._process = psutil.Process(child.pid)
-        own = ("tmp", "dev/shm") if isolation != "none" else ()
-        # opened now, before a line of the student's: later its root may be closed to us
-        root = f"/proc/{child.pid}/root"
-        self._folders = [os.open(f"{root}/{folder}", os.O_PATH) for folder in own]
-        self._baseline = self._process.memory_info().rss + self._files()
-        self._done = threading.Event()
-        self.start()
-
-    def run(self) -> None:
-        while not self._done.wait(WATCH_SECONDS):
-            try:
-                growth = self._growth()
-            except (psutil.Error, OSError):
-                continue  # it is ending; the channel will say so
-            free = psutil.virtual_memory().available
-            if growth > self._limit:
-                self.exceeded = f"Your code took more than {self._limit >> 20} MB of memory."
-            elif free < MACHINE_FLOOR < growth:
-                self.exceeded = "Your code took the last of the machine's memory."
-            if self.exceeded:
-                self._child.signal_kill()
-                return
-
-    def stop(self) -> None:
-        """End the watch."""
-        self._done.set()
-        self.join()
-        while self._folders:
-            os.close(self._folders.pop())
-
-    def _growth(self) -> int:
-        """Return the bytes that the child's processes and files hold beyond the fork's baseline.
-
-        A process that it forked counts with its share of what several hold (PSS): what two of them
-        hold together is nobody's own. Where that may not be read, with all that is resident.
-        """
-        growth = self._process.memory_info().rss + self._files() - self._baseline
-        for other in self._process.children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                try:
-                    growth += other.memory_full_info().pss
-                except (psutil.AccessDenied, PermissionError):
-                    growth += other.memory_info().rss
-        return growth
-
-    def _files(self) -> int:
-        """Return the bytes that lie in the file systems that the child has in memory."""
-        used = 0
-        for folder in self._folders:
-            use = os.fstatvfs(folder)
-            used += (use.f_blocks - use.f_bfree) * use.f_frsize
-        return used

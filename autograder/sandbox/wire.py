@@ -10,11 +10,13 @@ The nonce of a reply repeats the request's.
 
 from __future__ import annotations
 
+import itertools
 import math
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -24,11 +26,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 HEADER = struct.Struct("!QII")
-MAX_PLAIN = 4 << 20  # bytes; a list costs some 60 times its msgpack in memory
+MAX_PLAIN = 1 << 20  # bytes; an empty list costs some 60 times its msgpack in memory
 MAX_TENSORS = 256 << 20  # bytes
+MAX_TENSOR_HEADER = 1 << 20  # bytes
 MAX_REQUEST = 512 << 20  # bytes
 MAX_DEPTH = 32
+MAX_ITEMS = 200_000
 MAX_TENSOR_COUNT = 4096
+MAX_DIMENSIONS = 16
+MAX_ODD_KEYS = 250
+"""Keys of a dict, or members of a set, that are not text: other types' hashes can be forged."""
 DTYPES = frozenset(
     {
         torch.bool,
@@ -46,8 +53,11 @@ DTYPES = frozenset(
 _TENSOR, _TUPLE, _SET, _HANDLE = 1, 2, 3, 4
 
 
-class Key(int):
-    """The number of an object that stays in the submission's process."""
+@dataclass(frozen=True)
+class Key:
+    """The number of an object that stays in the submission's process: equal to no plain number."""
+
+    number: int
 
 
 PLAIN_TYPES = (bool, int, float, str, bytes, torch.Tensor, Key)
@@ -69,34 +79,38 @@ def encode(value: object, keep: Callable[[object], int]) -> tuple[bytes, bytes]:
         WireError: too deep, too large, or a tensor of a kind that cannot be compared.
     """
     tensors: dict[str, torch.Tensor] = {}
+    items = itertools.count(1)
 
     def pack(item: object, depth: int) -> object:
         if depth > MAX_DEPTH:
             raise WireError(f"a result nested more than {MAX_DEPTH} levels deep")
+        if next(items) > MAX_ITEMS:
+            raise WireError(f"a result of more than {MAX_ITEMS:,} items")
         if item is None or type(item) in (bool, float, str, bytes):
             return item
         if type(item) is int:
             if not -(1 << 63) <= item < 1 << 64:
                 raise WireError("an integer of more than 64 bits")
             return item
-        if isinstance(item, np.generic):
-            return pack(item.item(), depth + 1)
-        if isinstance(item, np.ndarray):
-            return pack(torch.from_numpy(np.ascontiguousarray(item)), depth + 1)
+        if isinstance(item, (np.generic, np.ndarray)):
+            return pack(from_numpy(item), depth + 1)
         if isinstance(item, torch.Tensor):
             if len(tensors) >= MAX_TENSOR_COUNT:
                 raise WireError(f"more than {MAX_TENSOR_COUNT} tensors in one result")
             name = str(len(tensors))
             tensors[name] = plain_tensor(item)
             return msgpack.ExtType(_TENSOR, name.encode())
+        # by the base's own methods: a subclass may iterate over something else than it holds
         if isinstance(item, list):
-            return [pack(part, depth + 1) for part in item]
+            return [pack(part, depth + 1) for part in list.__iter__(item)]
         if isinstance(item, tuple):
-            return extension(_TUPLE, [pack(part, depth + 1) for part in item])
+            return extension(_TUPLE, [pack(part, depth + 1) for part in tuple.__iter__(item)])
         if isinstance(item, (set, frozenset)):
+            _check_keys(item)
             return extension(_SET, [pack(part, depth + 1) for part in item])
         if isinstance(item, dict):
-            return {pack(k, depth + 1): pack(v, depth + 1) for k, v in item.items()}
+            _check_keys(item)
+            return {pack(k, depth + 1): pack(v, depth + 1) for k, v in dict.items(item)}
         return msgpack.ExtType(_HANDLE, struct.pack("!Q", keep(item)))
 
     def extension(code: int, items: list[object]) -> msgpack.ExtType:
@@ -113,6 +127,21 @@ def _packb(value: object) -> bytes:
     return bytes(msgpack.packb(value, strict_types=True, unicode_errors="surrogatepass"))
 
 
+def from_numpy(item: np.generic | np.ndarray[Any, Any]) -> object:
+    """Return a scalar as Python's own, an array as a tensor.
+
+    Raises:
+        WireError: of a dtype that neither has.
+    """
+    try:
+        value = torch.from_numpy(np.array(item)) if isinstance(item, np.ndarray) else item.item()
+    except (TypeError, ValueError):
+        raise WireError(f"an array of dtype {item.dtype}") from None
+    if isinstance(value, np.generic):
+        raise WireError(f"a number of dtype {item.dtype}")
+    return value
+
+
 def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a detached, contiguous copy on the CPU, of no subclass.
 
@@ -123,6 +152,8 @@ def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
         raise WireError("a tensor that is not plain: sparse, quantized or without data")
     if tensor.dtype not in DTYPES:
         raise WireError(f"a tensor of dtype {tensor.dtype}")
+    if tensor.dim() > MAX_DIMENSIONS:
+        raise WireError(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
     with torch.no_grad():
         return tensor.detach().as_subclass(torch.Tensor).cpu().contiguous().clone()
 
@@ -137,16 +168,44 @@ def decode(plain: bytes, blob: bytes) -> Any:
         WireError: anything that `encode` would not have written.
     """
     try:
-        tensors = load_tensors(blob) if blob else {}
-        value = _unpack(plain, tensors, 0)
+        value = _unpack(plain, _tensors(blob), _Items(MAX_ITEMS), 0)
         _inspect(value, 0)
+        return value
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - hostile bytes: every parser error means the same
         raise WireError(f"a reply that does not parse ({type(error).__name__})") from None
-    if any(tensor.dtype not in DTYPES for tensor in tensors.values()):
-        raise WireError("a tensor of a dtype that is not allowed")
-    return value
+
+
+def _tensors(blob: bytes) -> dict[str, torch.Tensor]:
+    """Read the tensor part, of bounded count: what its header claims is bounded by its length."""
+    if not blob:
+        return {}
+    if int.from_bytes(blob[:8], "little") > MAX_TENSOR_HEADER:
+        raise WireError("a reply whose tensors' header is too long")
+    tensors: dict[str, torch.Tensor] = load_tensors(blob)
+    if len(tensors) > MAX_TENSOR_COUNT:
+        raise WireError(f"more than {MAX_TENSOR_COUNT} tensors in one reply")
+    for tensor in tensors.values():
+        if tensor.dtype not in DTYPES:
+            raise WireError("a tensor of a dtype that is not allowed")
+        if tensor.dim() > MAX_DIMENSIONS:
+            raise WireError(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
+        if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
+            raise WireError("a tensor of bools that are neither true nor false")
+    return tensors
+
+
+class _Items:
+    """How many items a reply may still hold, over all its parts."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, count: int) -> None:
+        self._left -= 1 + count
+        if self._left < 0:
+            raise WireError(f"a result of more than {MAX_ITEMS:,} items")
 
 
 def _inspect(value: object, depth: int) -> None:
@@ -163,24 +222,49 @@ def _inspect(value: object, depth: int) -> None:
         raise WireError("an unknown kind of value")
 
 
-def _unpack(data: bytes, tensors: dict[str, torch.Tensor], depth: int) -> Any:
+def _check_keys(keys: Iterable[object]) -> None:
+    """Refuse keys whose look-up could take a minute, or that are sets themselves."""
+    odd = [key for key in keys if type(key) is not str]
+    if len(odd) > MAX_ODD_KEYS:
+        raise WireError(f"a dict or set with more than {MAX_ODD_KEYS:,} keys that are not text")
+    if any(map(_has_set, odd)):
+        raise WireError("a dict or set whose keys are sets")
+
+
+def _has_set(key: object) -> bool:
+    if isinstance(key, tuple):
+        return any(map(_has_set, key))
+    return isinstance(key, (set, frozenset))
+
+
+def _unpack(data: bytes, tensors: dict[str, torch.Tensor], items: _Items, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise WireError(f"a reply nested more than {MAX_DEPTH} levels deep")
 
     def extension(code: int, body: bytes) -> object:
+        items.take(1)
         if code == _TENSOR:
             return tensors[body.decode("ascii")]
         if code == _HANDLE:
             return Key(struct.unpack("!Q", body)[0])
         if code in (_TUPLE, _SET):
-            items = _unpack(body, tensors, depth + 1)
-            if type(items) is list:
-                return tuple(items) if code == _TUPLE else set(items)
+            parts = _unpack(body, tensors, items, depth + 1)
+            if type(parts) is list and code == _TUPLE:
+                return tuple(parts)
+            if type(parts) is list:
+                _check_keys(parts)
+                return set(parts)
         raise WireError("an unknown kind of value")
 
-    def pairs(items: list[tuple[object, object]]) -> dict[object, object]:
-        made = dict(items)
-        if len(made) != len(items):
+    def parts_of(found: list[object]) -> list[object]:
+        items.take(len(found))
+        return found
+
+    def pairs(found: list[tuple[object, object]]) -> dict[object, object]:
+        items.take(2 * len(found))
+        _check_keys(key for key, _ in found)
+        made = dict(found)
+        if len(made) != len(found):
             raise WireError("a dict with colliding keys")
         return made
 
@@ -189,6 +273,7 @@ def _unpack(data: bytes, tensors: dict[str, torch.Tensor], depth: int) -> Any:
         raw=False,
         strict_map_key=False,
         ext_hook=extension,
+        list_hook=parts_of,
         object_pairs_hook=pairs,
         unicode_errors="surrogatepass",
     )
@@ -232,7 +317,10 @@ def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
     while len(data) < count:
         if deadline < math.inf:
             sock.settimeout(max(deadline - time.monotonic(), 1e-3))
-        chunk = sock.recv(min(count - len(data), 1 << 20))
+        try:
+            chunk = sock.recv(min(count - len(data), 1 << 20))
+        except ConnectionError:  # it closed with something of ours unread
+            raise EOFError from None
         if not chunk:
             raise EOFError
         data += chunk

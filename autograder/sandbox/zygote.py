@@ -7,7 +7,8 @@ socket on descriptor `CONTROL`. One message there, carrying two descriptors, is 
 - the *birth* socket, on which the child's parent reports its pidfd, and later how it ended.
 
 MODE is ``nested`` (each child in its own namespaces), ``single`` (one child, then the end, in the
-namespaces that bubblewrap made) or ``none`` (one's own notebooks: no isolation at all).
+namespaces that bubblewrap made), ``container`` (one child, as another uid than the grader's, in no
+namespace of its own) or ``none`` (one's own notebooks: no isolation at all).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import gc
 import importlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -45,11 +47,17 @@ def main() -> None:
     """Warm up, report what is seen from inside, then fork a child per message."""
     mode = sys.argv[1]
     control = socket.socket(fileno=CONTROL)
+    if mode == "container":
+        harden.die_with_parent()
     for name in WARM:
         importlib.import_module(name)
     torch = sys.modules["torch"]
     torch.set_num_threads(1)
-    if mode == "single":
+    # the same start for every submission: one that draws at random gets one score, not several
+    random.seed(0)
+    sys.modules["numpy"].random.seed(0)
+    torch.default_generator.manual_seed(0)
+    if mode in ("single", "container"):
         harden.hide_from_siblings()
     gc.collect()
     gc.freeze()
@@ -106,7 +114,9 @@ def _child(mode: str, limits: dict[str, Any], channel: int) -> None:
         harden.die_with_parent()
         if mode == "nested":
             harden.own_mounts(limits["scratch"])
-        if mode == "none":
+        if mode in ("single", "container"):
+            harden.adopt_orphans()
+        if mode in ("container", "none"):
             os.chdir(tempfile.mkdtemp(prefix="autograder-"))
         else:
             os.chdir(harden.SCRATCH)

@@ -20,6 +20,7 @@ from autograder.checking import (
     expect_close,
     expect_equal,
     expect_raises,
+    expect_shape,
     expect_tensor,
 )
 from autograder.student import StudentError
@@ -57,6 +58,11 @@ def set_matrices(layer, **values):
 def set_mode(model, training):
     """Put a model into train or eval mode."""
     model.train(training)
+
+
+def set_dropout(model, name, p):
+    """Give a dropout of a model, by its dotted name, another rate."""
+    model.get_submodule(name).p = p
 
 
 def set_trainable(module, flag):
@@ -102,31 +108,24 @@ def gradients(function, x, weight, lora_A, lora_B, lora_alpha, upstream):
     return [leaf.grad for leaf in leaves]
 
 
-def largest_tensors(function, x, weight, lora_A, lora_B, lora_alpha, bias):
-    """Report the elements of the largest tensor made, forward and backward; views are not made."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
+def in_two_steps(function, x, block, times, lora_A, lora_B, lora_alpha):
+    """Return the forward, which answers with the output, and the backward, with the gradients.
 
-    given = weight.untyped_storage().data_ptr()
-
-    class Watch(TorchDispatchMode):
-        largest = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            for item in tree_leaves(result):
-                if isinstance(item, torch.Tensor) and item.untyped_storage().data_ptr() != given:
-                    size = item.untyped_storage().nbytes() // item.element_size()
-                    self.largest = max(self.largest, size)
-            return result
-
+    The weight is `block`, repeated in both directions: large, without a long way for it.
+    """
+    weight = block.repeat(times, times)
     leaves = [tensor.clone().requires_grad_() for tensor in (x, lora_A, lora_B)]
-    with Watch() as forward:
-        y = function(leaves[0], weight, leaves[1], leaves[2], lora_alpha, bias=bias)
-    with Watch() as backward:
-        y.sum().backward()
-    return y, forward.largest, backward.largest
+    outputs = []
+
+    def forward():
+        outputs.append(function(leaves[0], weight, leaves[1], leaves[2], lora_alpha))
+        return outputs[0]
+
+    def backward():
+        outputs[0].sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    return [forward, backward]
 
 
 def products(model, x):
@@ -151,12 +150,13 @@ def sgd_step(model, x, upstream, lr):
     """One step of plain SGD on everything that is trainable."""
     import torch
 
-    parameters = [p for p in model.parameters() if p.requires_grad]
     y = model(x)
     if y.requires_grad:
         y.backward(upstream)
-    if parameters:
-        torch.optim.SGD(parameters, lr=lr).step()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.grad is not None:
+                parameter -= lr * parameter.grad
 
 
 def copies(model):
@@ -199,7 +199,7 @@ def save_and_go_on(save, model):
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
             tensor.add_(1)
-    return state
+    return {name: state[name] for name in list(state)}
 
 
 def load_and_go_on(load, model, state):
@@ -224,7 +224,7 @@ def draw_global(count):
     """Report what torch's global generator gives next."""
     import torch
 
-    return torch.rand(count)
+    return torch.empty(count).uniform_()
 
 
 def fill_gradients(model, value):
@@ -312,6 +312,12 @@ def same_state(came, net, message):
         expect(torch.equal(value, tensor), message)
 
 
+def expect_starts_as_base(student, kind, base, x):
+    """Expect a good call to work: where all is refused, no refusal is worth a point."""
+    layer = getattr(student, kind)(base, 2, 4.0)
+    expect_close(layer(x), output(base, x), f"A {kind} of a good base is not as it should be.")
+
+
 # ----------------------------------------------------------------------------------- lora_forward
 
 
@@ -342,21 +348,26 @@ def test_gradients_flow(student, rng):
         expect_close(value, gradient, f"The gradient of {name} is not right.")
 
 
-@pytest.mark.task("lora_forward", points=1.5)
+@pytest.mark.task("lora_forward", points=1.5, seconds=20)
 def test_no_product_of_full_size(student, rng):
     """Beside the weight, no tensor of out × in elements is made, forward or backward."""
-    x, weight, bias = rng.normal(2, 60), rng.normal(50, 60), rng.normal(50)
-    lora_A, lora_B = rng.normal(3, 60), rng.normal(50, 3)
-    given = x, weight, lora_A, lora_B, 6.0, bias
-    came, *sizes = student.run(largest_tensors, student.lora_forward, *given)
-    expected = x @ (weight + 2.0 * lora_B @ lora_A).T + bias
-    expect_close(came, expected, "The output is not right.")
-    for direction, size in zip(("forward", "backward"), sizes, strict=True):
-        expect(type(size) is int, "The sizes could not be read.")
-        expect(
-            size < 50 * 60,
-            f"With out=50, in=60, rank 3, 2 rows a tensor of {size} elements is made {direction}.",
-        )
+    for times in (1, 32):  # small at first: what a first call brings into memory is not the task's
+        block, size = rng.normal(128, 128), 128 * times
+        x, lora_A, lora_B = rng.normal(2, size), rng.normal(3, size), rng.normal(size, 3)
+        weight = block.repeat(times, times)
+        given = x, block, times, lora_A, lora_B, 6.0
+        forward, backward = student.run(in_two_steps, student.lora_forward, *given)
+        came, rise = student.measured(forward)
+        expected = x @ weight.T + 2.0 * x @ lora_A.T @ lora_B.T
+        expect_close(came, expected, "The output is not right.")
+        came, rise_back = student.measured(backward)
+        expect(type(came) is list and len(came) == 3, "The gradients could not be read.")
+        for value, leaf in zip(came, (x, lora_A, lora_B), strict=True):
+            expect_shape(value, leaf.shape, "A gradient")
+    # The product takes 64 MB; the reference's memory rises by less than 1.
+    for direction, most in (("forward", rise), ("backward", rise_back)):
+        seen = f"With out = in = {size}, rank 3 and 2 rows memory rises by {most >> 20} MB"
+        expect(most < 2 * size * size, f"{seen} {direction}; B·A alone takes {size**2 >> 18}.")
 
 
 @pytest.mark.task("lora_forward", points=0.5)
@@ -411,6 +422,11 @@ def test_base_stays_frozen(student, rng):
         old = getattr(base, part).detach()
         new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
         expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+    lora_A = expect_tensor(layer.lora_A, (2, 6), "lora_A")
+    lora_B = expect_tensor(layer.lora_B, (4, 2), "lora_B")
+    x = rng.normal(5, 6)
+    expected = output(base, x) + 2.0 * x @ lora_A.T @ lora_B.T
+    expect_close(layer(x), expected, "After a step of training another base than shown answers.")
 
 
 @pytest.mark.task("lora_linear", points=1)
@@ -490,6 +506,7 @@ def test_rank_must_be_a_positive_integer(student, rng):
             lambda rank=rank: student.LoRALinear(rng.linear(6, 4), rank, 4.0),
             f"rank={rank!r} should be a ValueError.",
         )
+    expect_starts_as_base(student, "LoRALinear", rng.linear(6, 4), rng.normal(3, 6))
 
 
 @pytest.mark.task("lora_linear", points=0.5)
@@ -507,6 +524,7 @@ def test_other_arguments_are_refused(student, rng):
             lambda p=dropout: student.LoRALinear(rng.linear(6, 4), 2, 4.0, dropout=p),
             f"dropout={dropout} should be a ValueError.",
         )
+    expect_starts_as_base(student, "LoRALinear", rng.linear(6, 4), rng.normal(3, 6))
 
 
 @pytest.mark.task("lora_linear", points=0.5)
@@ -518,6 +536,11 @@ def test_training_mode_is_the_bases(student, rng):
         expect(type(modes) is dict and len(modes) > 1, "The modes could not be read.")
         message = f"The base has training={training}, and not all of the new layer has."
         expect(all(mode is training for mode in modes.values()), message)
+        base, x = rng.linear(32, 4).train(training), rng.normal(8, 32)
+        layer = student.LoRALinear(base, 2, 4.0, dropout=0.5)
+        student.run(set_matrices, layer, lora_A=rng.normal(2, 32), lora_B=rng.normal(4, 2))
+        first, second = (expect_shape(layer(x), (8, 4), "The output") for _ in "12")
+        expect(torch.equal(first, second) is not training, message)
 
 
 @pytest.mark.task("lora_linear", points=0.5)
@@ -651,6 +674,11 @@ def test_only_the_convolutions_matrices_train(student, rng):
         old = getattr(base, part).detach()
         new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
         expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+    A = expect_tensor(layer.lora_A, lora_A.shape, "lora_A")
+    B = expect_tensor(layer.lora_B, lora_B.shape, "lora_B")
+    x = rng.normal(2, 3, 5, 5)
+    expected = output(with_updates(nn.Sequential(base), {"0": (A, B)}, 2.0), x)
+    expect_close(layer(x), expected, "After a step of training something else has moved, too.")
 
 
 @pytest.mark.task("lora_conv2d", points=0.5)
@@ -679,6 +707,7 @@ def test_convolutions_that_are_refused(student, rng):
             lambda base=base, rank=rank: student.LoRAConv2d(base, rank, 4.0),
             f"{what} should be a ValueError.",
         )
+    expect_starts_as_base(student, "LoRAConv2d", rng.conv2d(3, 4, 3), rng.normal(2, 3, 5, 5))
 
 
 @pytest.mark.task("lora_conv2d", points=0.5)
@@ -771,6 +800,8 @@ def test_copies_of_a_model_are_still(student, rng):
     for copied in student.run(copies, model):
         student.run(set_mode, copied, True)
         expect_close(copied(x), output(net, x), "In train mode a copy uses the batch's statistics.")
+        student.run(shift_everything, copied)
+        expect_close(model(x), output(net, x), "What is done to a copy shows in the model.")
 
 
 @pytest.mark.task("inject_lora", points=0.5)
@@ -794,6 +825,7 @@ def test_what_was_trainable_before(student, rng):
     net = two_towers(rng).requires_grad_(False)
     net.decoder.requires_grad_(True)
     model = student.run(hold, net)
+    read = student.run(parameters_of, model)
     student.inject_lora(model, ["encoder.query"], 2, 4.0, train_also=["head", "encoder.value"])
     parts = ("encoder.query.lora_A", "encoder.query.lora_B", "encoder.value.weight")
     expected = {*parts, "encoder.value.bias", "head.weight", "head.bias"}
@@ -802,10 +834,21 @@ def test_what_was_trainable_before(student, rng):
     missing, extra = expected - set(names), set(names) - expected
     expect(not missing, f"{len(missing)} parameter(s) should be trainable and are not.")
     expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
+    for _ in range(2):
+        student.run(sgd_step, model, rng.normal(5, 6), rng.normal(5, 3), 0.1)
+    after = read()
+    expect(type(after) is dict, "The parameters could not be read.")
+    for name, old in net.named_parameters():
+        if not name.startswith(("head.", "encoder.value.")):
+            new = expect_tensor(after.get(name), old.shape, f"The old {name}", old.dtype)
+            expect(torch.equal(new, old.detach()), f"Training has moved the old {name}.")
 
 
 def expect_refused(student, net, targets, what, rank=2, **kwargs):
-    """Expect inject_lora to raise a ValueError."""
+    """Expect inject_lora to raise a ValueError, and not for everything."""
+    good = nn.Sequential(OrderedDict(q=nn.Linear(2, 2)))
+    names = student.inject_lora(good, ["q"], 1, 1.0)
+    expect_equal(names, ["q"], "With good arguments it does not return what it replaced.")
     expect_raises(
         ValueError,
         lambda: student.inject_lora(net, targets, rank, 4.0, **kwargs),
@@ -880,7 +923,8 @@ def test_an_error_changes_nothing(student, rng):
     """After an error the model is as it was: modules, weights and what is trainable."""
     net = two_towers(rng)
     net.encoder.requires_grad_(False)
-    mine, raised = anatomy(net), 0
+    mine, raised, x = anatomy(net), 0, rng.normal(3, 6)
+    student.inject_lora(net, ["query"], 2, 4.0, train_also=["head"])
     for targets, rank, also in (
         (["query", "key"], 2, ["head"]),
         (["query", "act"], 2, ["head"]),
@@ -901,6 +945,7 @@ def test_an_error_changes_nothing(student, rng):
             message = "After an error other parameters are trainable."
             expect_equal(theirs["trainable"], mine["trainable"], message)
             same_state(theirs["state"], net, "After an error a weight has changed.")
+            expect_close(model(x), output(net, x), "After an error the model answers otherwise.")
             raised += 1
     expect(raised > 0, "No ValueError was raised where the text names one.")
 
@@ -994,7 +1039,8 @@ def test_merged_it_costs_no_more(student, rng):
         mode = "train" if training else "eval"
         calls = student.run(products, model, x)
         expect(type(calls) is int, "The calls could not be counted.")
-        expect(calls <= allowed, f"The base model makes {allowed}, this one {calls} ({mode} mode).")
+        message = f"The base model makes {allowed}, this one {calls} ({mode} mode)."
+        expect(calls == allowed, message)
         expected = output(base, x) + 2.0 * x @ lora_A.T @ lora_B.T
         expect_close(model(x), expected, f"In {mode} mode it does not answer with its base alone.")
 
@@ -1177,6 +1223,13 @@ def expect_not_loaded(student, model, state, what):
     expect_raises(ValueError, lambda: student.load_lora(model, state), message)
 
 
+def expect_loaded(student, model, state):
+    """Expect load_lora to take a good state: where all is refused, no refusal is worth a point."""
+    student.load_lora(model, state)
+    came, message = model.encoder.query.lora_A, "A state that fits was not loaded."
+    expect_close(came, state["encoder.query.lora_A"], message)
+
+
 @pytest.mark.task("lora_state_dict", points=1)
 def test_missing_and_unexpected_entries(student, rng):
     """A missing and an unexpected entry are ValueErrors."""
@@ -1190,6 +1243,7 @@ def test_missing_and_unexpected_entries(student, rng):
     expect_not_loaded(student, model, extra, "An adapter that the model has not")
     extra = state | {"encoder.value.weight": rng.normal(6, 6)}
     expect_not_loaded(student, model, extra, "A weight of the base")
+    expect_loaded(student, model, state)
 
 
 @pytest.mark.task("lora_state_dict", points=1)
@@ -1206,6 +1260,7 @@ def test_shapes_must_be_equal(student, rng):
         ("head.weight", torch.tensor(1.0)),
     ):
         expect_not_loaded(student, model, state | {name: other}, f"Another shape of {name}")
+    expect_loaded(student, model, state)
 
 
 @pytest.mark.task("lora_state_dict", points=0.5)
@@ -1218,12 +1273,13 @@ def test_rank_and_alpha_must_agree(student, rng):
     expect_not_loaded(student, model, state | other, "Another lora_alpha")
     other = {"encoder.query.rank": torch.tensor(4)}
     expect_not_loaded(student, model, state | other, "Another rank")
+    expect_loaded(student, model, state)
 
 
 @pytest.mark.task("lora_state_dict", points=1)
 def test_failed_load_changes_nothing(student, rng):
     """A state that is refused leaves every tensor of the model unchanged."""
-    net = two_towers(rng)
+    net, x = two_towers(rng), rng.normal(3, 6)
     good = saved(rng, net, QUERIES, "head")
     raised, bad = 0, [good | {name: rng.normal(9, 9)} for name in good]
     bad += [{k: v for k, v in good.items() if k != name} for name in good]
@@ -1240,8 +1296,10 @@ def test_failed_load_changes_nothing(student, rng):
             after = student.run(anatomy, model)
             expect(type(after) is dict, "The model could not be read.")
             same_entries(after["state"], before["state"], "A tensor of the model has changed.")
+            expect_close(model(x), output(net, x), "After a refusal the model answers otherwise.")
             raised += 1
     expect(raised > 0, "No state that does not fit was refused with a ValueError.")
+    expect_loaded(student, ready(student, net), good)
 
 
 @pytest.mark.task("lora_state_dict", points=0.5)
@@ -1307,6 +1365,12 @@ def test_budget_of_a_shared_module(student, rng):
     expect_equal(came, 4, "Not the largest rank for one layer in two places.")
 
 
+def expect_fits(student, net):
+    """Expect a good call to work, so that not all is refused."""
+    rank = student.rank_for_budget(net, ["query"], 60)
+    expect_equal(rank, 2, "Not the largest rank for a budget of 60.")
+
+
 @pytest.mark.task("rank_for_budget", points=0.5)
 def test_budget_too_small(student, rng):
     """A budget that not even rank 1 fits is a ValueError."""
@@ -1317,6 +1381,7 @@ def test_budget_too_small(student, rng):
             lambda budget=budget: student.rank_for_budget(net, ["query"], budget),
             f"Rank 1 does not fit a budget of {budget}: that should be a ValueError.",
         )
+    expect_fits(student, net)
 
 
 @pytest.mark.task("rank_for_budget", points=0.5)
@@ -1344,6 +1409,7 @@ def test_targets_of_a_budget(student, rng):
             lambda m=model, t=targets: student.rank_for_budget(m, t, 10_000),
             message.format(what),
         )
+    expect_fits(student, net)
 
 
 @pytest.mark.task("rank_for_budget", points=0.5)
@@ -1361,6 +1427,8 @@ def test_budget_leaves_the_model(student, rng):
     expect_equal(came["modules"], mine["modules"], "There are other modules in the model.")
     expect_equal(came["trainable"], mine["trainable"], "Other parameters are trainable.")
     same_state(came["state"], net, "A weight has changed.")
+    x = rng.normal(3, 6)
+    expect_close(model(x), output(net, x), "The model answers otherwise.")
     expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
     expect_close(drawn, expected, "Random numbers have been drawn.")
 
@@ -1431,6 +1499,14 @@ def test_dora_freezes_its_base(student, rng):
         old = getattr(base, part).detach()
         new = expect_tensor(getattr(layer.base, part), old.shape, f"The base's {part}")
         expect(torch.equal(new, old), f"A step of training has changed the base's {part}.")
+    base = rng.linear(6, 4, bias=False)
+    layer, _ = dora(student, rng, base)
+    student.run(sgd_step, layer, rng.normal(3, 6), rng.normal(3, 4), 0.1)
+    shapes = {"lora_A": (2, 6), "lora_B": (4, 2), "magnitude": (4,)}
+    values = {n: expect_tensor(getattr(layer, n), shape, n) for n, shape in shapes.items()}
+    oracle, _ = pefts_dora(base, values, 2, 6.0)
+    x, message = rng.normal(3, 6), "After a step of training something else has moved, too."
+    expect_close(layer(x), output(oracle, x), message)
 
 
 @pytest.mark.task("dora_linear", points=0.5)
@@ -1472,6 +1548,7 @@ def test_dora_refuses_bad_arguments(student, rng):
             lambda base=base, rank=rank: student.DoRALinear(base, rank, 4.0),
             f"{what} should be a ValueError.",
         )
+    expect_starts_as_base(student, "DoRALinear", rng.linear(6, 4), rng.normal(3, 6))
 
 
 @pytest.mark.task("dora_linear", points=0.5)
@@ -1523,6 +1600,12 @@ def expect_trained(model, net, images):
     expected = output(net, images)
     came = expect_tensor(model(images), expected.shape, "The output", expected.dtype)
     expect((came - expected).abs().max().item() > 1e-4, "The model has not been trained.")
+
+
+def varies(model, images):
+    """Whether a model answers otherwise each time that it is asked the same."""
+    first, second = (expect_shape(model(images), (len(images), 3), "The output") for _ in "12")
+    return not torch.equal(first, second)
 
 
 def first_figure(history, key):
@@ -1680,7 +1763,9 @@ def test_global_generator_is_put_back(student, rng):
 @pytest.mark.task("adapt_with_lora", points=0.5)
 def test_training_modes_are_restored(student, rng):
     """Each submodule is afterwards in the training mode that it had before."""
-    net, loader = classifier(rng).eval(), batches(rng, 6)
+    net, loader = classifier(rng), batches(rng, 6)
+    net.act2, net.drop = nn.Dropout(0.5), nn.Dropout(0.5)
+    net.eval()
     net.drop.train()
     net.mid.train()
     model = student.run(hold, net)
@@ -1689,6 +1774,10 @@ def test_training_modes_are_restored(student, rng):
     expect(type(modes) is dict, "The modes could not be read.")
     for name, mode in modes_of(net).items():
         expect(modes.get(name) is mode, f"{name or 'The model'} had training={mode} before.")
+    images = rng.normal(64, 1, 4, 4).double()
+    expect(varies(model, images), "A dropout that was in train mode acts no more.")
+    student.run(set_dropout, model, "drop", 0.0)
+    expect(not varies(model, images), "A dropout that was in eval mode acts.")
     expect_trained(model, net, loader[0][0])
 
 

@@ -47,12 +47,19 @@ def trainable(model):
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def is_same(one, other):
-    """Report whether two handles stand for one object."""
-    return one is other
+def mark(model, number):
+    """Leave a number on a model."""
+    model.number = number
 
 
 # -------------------------------------------------------------------------------- expected values
+
+
+def expect_same(student, rng, one, other, message):
+    """Expect two handles to stand for one model: what is done to one shows in the other."""
+    number = rng.seed()
+    student.run(mark, one, number)
+    expect_equal(other.number, number, message)
 
 
 def output(module, x):
@@ -278,8 +285,8 @@ def test_both_return_the_model(student, rng):
     student.run(set_adapters, model, values)
     expected = with_updates(net, values, 2.0).encoder.query.weight
     for function, weight in (("merge_lora", expected), ("unmerge_lora", net.encoder.query.weight)):
-        same = student.run(is_same, getattr(student, function)(model), model)
-        expect_equal(same, True, f"{function} did not return the model it was given.")
+        message = f"{function} did not return the model it was given."
+        expect_same(student, rng, getattr(student, function)(model), model, message)
         message = f"After {function} the base's weight is not as stated."
         expect_close(model.encoder.query.base.weight, weight, message)
 
@@ -431,8 +438,7 @@ def test_history_has_an_entry_an_epoch(student, rng):
     """It returns the model given and a history with one loss and one accuracy an epoch."""
     model = student.run(hold, classifier(rng))
     given, history = adapt(student, model, batches(rng, 4, 4), epochs=3, lr=0.01, seed=1)
-    same = student.run(is_same, given, model)
-    expect_equal(same, True, "The first thing returned is not the model given.")
+    expect_same(student, rng, given, model, "The first thing returned is not the model given.")
     expect(type(history) is dict, "The history should be a dict.")
     for key in ("train_loss", "train_accuracy"):
         values = history.get(key)

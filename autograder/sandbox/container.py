@@ -1,0 +1,109 @@
+"""The isolation inside a throwaway container, where no namespace can be had: another uid.
+
+For one submission, by root: it runs as a uid that no account has, under the system-call filter and
+the limits. What that uid could read of the checks, the solutions and the results is looked for
+first, and nothing runs while there is any. Weaker than a namespace: see SECURITY.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autograder.sandbox import bubblewrap, zygote
+from autograder.sandbox.bubblewrap import SandboxError
+
+_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
+_READABLE = """
+import os, sys
+paths = sys.stdin.buffer.read().split(b"\\0")
+sys.stdout.buffer.write(b"\\0".join(path for path in paths if os.access(path, os.R_OK)))
+"""
+
+
+def uid_for(hide: Sequence[Path]) -> int:
+    """Return the uid to run as, once nothing in `hide` can be read by it.
+
+    Raises:
+        SandboxError: this is not root, or something could be read; the text says what to do.
+    """
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise SandboxError("the isolation `container` needs root, in a container of its own")
+    uid = bubblewrap.unused_uid()
+    if found := _readable(uid, hide):
+        tops = sorted({str(_top(Path(path), hide)) for path in found})
+        raise SandboxError(
+            f"every account can read {found[0]}, and so could a submission. "
+            f"In the throwaway container: chmod -R go= {' '.join(tops)}"
+        )
+    return uid
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder but those of the interpreter's own environment."""
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if Path(path, name) != Path(sys.prefix)]
+        yield from (Path(path, name) for name in names)
+
+
+def _readable(uid: int, hide: Sequence[Path]) -> list[str]:
+    files = [str(path) for folder in hide for path in _files(folder) if not path.is_symlink()]
+    try:
+        looked = subprocess.run(
+            [sys.executable, "-I", "-c", _READABLE],
+            input="\0".join(files), capture_output=True, encoding="utf-8", errors="surrogateescape",
+            user=uid, group=uid, extra_groups=[], check=True, cwd="/",
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SandboxError(f"{sys.executable} cannot be run by another uid ({error})") from None
+    return [path for path in looked.stdout.split("\0") if path]
+
+
+def _top(path: Path, hide: Sequence[Path]) -> Path:
+    """Return what is to be closed for a file: the entry that it lies in, of a hidden folder."""
+    folder = next(folder for folder in hide if path.is_relative_to(folder))
+    return folder / path.relative_to(folder).parts[0]
+
+
+def package() -> Path:
+    """Return a folder with what a submission may import, readable by all: as `bubblewrap` binds."""
+    folder = Path(tempfile.mkdtemp(prefix="autograder-"))
+    inside = folder / "autograder" / "sandbox"
+    inside.mkdir(parents=True)
+    shutil.copy(bubblewrap.HERE / "stub.py", inside.parent / "__init__.py")
+    for name in bubblewrap.INSIDE:
+        shutil.copy(bubblewrap.HERE / name, inside)
+    shutil.copytree(bubblewrap.COURSE, folder / "course")
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(folder)], check=True)
+    return folder
+
+
+def command() -> list[str]:
+    """Return the command that starts a zygote; it runs in the folder that `package` made."""
+    return [sys.executable, "-m", zygote.__name__, "container"]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return its environment: nothing of this process's own."""
+    inside = {k: v for k, v in bubblewrap.ENVIRONMENT.items() if k != "LD_LIBRARY_PATH"}
+    return {**inside, "PYTHONPATH": str(folder)}
+
+
+def end(uid: int) -> None:
+    """End every process of `uid`, and remove the files that it left."""
+    # by the kernel in one sweep, which no fork escapes: everything but the sender itself
+    sweep = ["/bin/sh", "-c", "kill -9 -1"]
+    subprocess.run(sweep, user=uid, group=uid, extra_groups=[], check=False, capture_output=True)
+    for top in _WRITABLE:
+        for folder, folders, names in os.walk(top, topdown=False):
+            for name in (*names, *folders):
+                path = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # somebody else's, gone meanwhile
+                    if path.lstat().st_uid == uid:
+                        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
