@@ -20,7 +20,8 @@ from autograder.grade import Options, Score
 from autograder.notebook import Cell
 from autograder.pool import Pool
 from autograder.sandbox import launch
-from autograder.sandbox.launch import Child, Limits, Sandbox
+from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox.process import Child
 from autograder.sandbox.session import Session
 from autograder.student import InProcess, Student
 
@@ -31,6 +32,8 @@ LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
 KILLS: dict[str, dict[str, dict[str, bool]]] = {}
 """task → mutant → check → whether it failed: filled by the bank, printed at the end"""
 HIDDEN: set[tuple[str, str]] = set()
+ATTACKS: dict[str, dict[str, bool]] = {}
+"""family → attack → whether it was stopped: filled by the attack suite, printed at the end"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,7 +86,8 @@ def unboxed() -> Iterator[Borrowed]:
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) -> None:
     """Let the commands use the session's warm processes instead of new ones."""
-    monkeypatch.setattr(launch, "start", lambda hide=(): sandbox)
+    chosen = {"": sandbox, "none": unboxed}
+    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": chosen[isolation])
     monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(): unboxed)
 
 
@@ -192,13 +196,21 @@ def reference_cells(**replaced: str) -> list[str]:
     return found
 
 
-# -------------------------------------------------------------------------------------- kill matrix
+# ----------------------------------------------------------------------------------- closing tables
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which check kills which mutant."""
-    if not KILLS:
-        return
+    """Print which check kills which mutant, and how many attacks of each family were stopped."""
+    if KILLS:
+        _print_kills(terminalreporter)
+    if ATTACKS:
+        terminalreporter.section("attacks: tried and stopped")
+        for family, attacks in ATTACKS.items():
+            line = f"{family:14} tried {len(attacks):3}, stopped {sum(attacks.values()):3}"
+            terminalreporter.write_line(line)
+
+
+def _print_kills(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("kill matrix: mutants of lora × checks")
     for task, mutants in KILLS.items():
         checks = list(dict.fromkeys(check for row in mutants.values() for check in row))

@@ -29,6 +29,6 @@ def test_what_is_missing_comes_with_the_way_to_mend_it(monkeypatch):
 
 
 def test_the_slower_isolation_is_said_to_be_slow(monkeypatch):
-    monkeypatch.setattr(launch, "start", lambda hide=(): launch.Single())
+    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": launch.Fresh("single"))
     found = by_name(doctor.examine())["sandbox"]
     assert found.good and "single" in found.found and "slowly" in found.mend

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
-from autograder import plugin
+from autograder import plugin, pool
 from autograder.grade import Options
 from autograder.sandbox import launch
 from tests.conftest import (
@@ -128,8 +129,34 @@ def test_a_judge_killed_twice_is_reported_and_costs_nobody_else(sandbox, tmp_pat
     assert (scores["fine"].status, scores["fine"].percent) == ("graded", 100.0)
     doomed = scores["doomed"]
     assert (doomed.status, doomed.points) == ("crashed", 0)
-    assert "tried 2 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
+    assert "Tried 2 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
     assert settles(lambda: descendants() <= before), "a judge's child outlived it"
+
+
+def test_a_submission_killed_from_outside_is_tried_again(sandbox, tmp_path):
+    once = "if not marker.exists():\n            marker.touch(); os.kill(student._transport.pid, 9)"
+    checks = killing(tmp_path / "checks", once)
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
+    scores = list(pooled(class_of_two(tmp_path), lambda: sandbox, options, 2))
+    assert {(score.status, score.percent) for score in scores} == {("graded", 100.0)}
+    assert (tmp_path / "checks" / "marker").exists()
+
+
+def test_a_judge_that_hangs_is_ended_and_not_tried_again(sandbox, tmp_path, monkeypatch):
+    checks = killing(tmp_path / "checks", "import time; time.sleep(60)")
+    options = Options(1, timeout=20, limits=LIMITS, tasks=TASKS[:1], hidden=False, checks=checks)
+    monkeypatch.setattr(pool, "GRACE", -16.0)
+    start = time.monotonic()
+    scores = {
+        Path(s.submission).stem: s
+        for s in pooled(class_of_two(tmp_path), lambda: sandbox, options, 2)
+    }
+    assert time.monotonic() - start < 15
+    assert scores["fine"].percent == 100.0
+    assert scores["doomed"].status == "timeout"
+    assert (
+        "doomed.ipynb: could not be graded (it did not end in time)" in scores["doomed"].problems[0]
+    )
 
 
 def test_checks_that_are_broken_are_reported_not_scored(sandbox, tmp_path):

@@ -38,7 +38,9 @@ def test_a_file_in_the_way_is_refused_even_when_forced(tmp_path, out):
 def hidden(monkeypatch, sandbox):
     """The folders that a run asks its sandbox to hide."""
     asked = []
-    monkeypatch.setattr(launch, "start", lambda hide=(): asked.append(hide) or sandbox)
+    monkeypatch.setattr(
+        launch, "start", lambda hide=(), isolation="": asked.append(hide) or sandbox
+    )
     return asked
 
 
@@ -46,7 +48,7 @@ def test_the_sandbox_hides_project_submissions_and_results(hidden, tmp_path):
     path = write_notebook(tmp_path / "class" / "lora.ipynb", ["def lora_forward(*a): return None"])
     out = tmp_path / "out"
     options = Options(seed=1, limits=LIMITS, tasks=("lora_forward",), hidden=False)
-    [score] = run.grade_into(out, [path], options, 1, no_sandbox=False)
+    [score] = run.grade_into(out, [path], options, 1)
     assert score.status == "graded"
     assert {ROOT, out, path.parent} <= set(hidden[0])
 
@@ -58,7 +60,7 @@ def test_scores_come_in_the_order_asked_for_whoever_ends_first(hidden, tmp_path)
         for name, cell in (("b", slow), ("a", "def lora_forward(*a): return None"))
     ]
     options = Options(seed=1, limits=LIMITS, tasks=("lora_forward",), hidden=False)
-    scores = run.grade_into(tmp_path / "out", paths, options, 2, no_sandbox=False)
+    scores = run.grade_into(tmp_path / "out", paths, options, 2)
     assert [score.submission for score in scores] == list(map(str, paths))
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["submission"] for line in lines] == list(map(str, paths))
@@ -101,7 +103,7 @@ def test_a_run_killed_at_any_moment_goes_on_where_it_was(ten, tmp_path):
     kills = 0
     while kills < 20:
         resume = (out / "run.json").exists()
-        runner = fork.Process(target=run.grade_into, args=(out, ten, QUICK, 2, False, resume))
+        runner = fork.Process(target=run.grade_into, args=(out, ten, QUICK, 2, "", resume))
         runner.start()
         runner.join(chance.uniform(0.05, 0.6))
         kills += runner.is_alive()

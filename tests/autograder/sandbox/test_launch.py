@@ -11,7 +11,6 @@ from autograder.cli import main
 from autograder.sandbox import bubblewrap, launch
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Limits
-from autograder.sandbox.session import Death
 from autograder.student import StudentError
 from tests.conftest import LIMITS, ROOT, descendants, running, settles, write_notebook
 
@@ -364,64 +363,6 @@ def test_scratch_space_is_bounded(submit, folder):
         assert student.crowd(folder) <= 10_000
 
 
-HOGS = """
-import mmap, os, time
-import torch
-
-STEP = 16 << 20
-
-def ordinary(most):
-    held = [torch.ones(STEP // 4) for _ in range(most // STEP)]
-    return len(held)
-
-def shared(most):
-    held = []
-    for _ in range(most // STEP):
-        held.append(mmap.mmap(-1, STEP))
-        held[-1].write(b"x" * STEP)
-        time.sleep(0.01)
-    return len(held)
-
-def by_children(most):
-    for _ in range(most // (160 << 20)):
-        if os.fork() == 0:
-            if os.fork() == 0:  # an orphan: nobody's child but init's
-                held = [bytearray(b"x" * STEP) for _ in range(10)]
-                time.sleep(60)
-            os._exit(0)
-    time.sleep(5)
-    return "survived"
-
-def by_files(most):
-    held = []
-    for folder in ("/tmp", "/dev/shm"):
-        for number in range(10):
-            file = open(f"{folder}/{number}", "wb")
-            file.write(bytes(STEP))
-            os.unlink(file.name)
-            held.append(file)
-    time.sleep(2)
-    return "survived"
-"""
-
-
-def test_ordinary_memory_is_bounded(submit):
-    with submit(HOGS) as student, pytest.raises(StudentError):
-        student.ordinary(1 << 30)
-
-
-@pytest.mark.parametrize("way", ["shared", "by_children", "by_files"])
-def test_memory_that_no_rlimit_counts_is_bounded(sandbox, way):
-    limits = Limits(memory=256 << 20, scratch=192 << 20)
-    with running(sandbox, HOGS, limits=limits) as (student, session):
-        with pytest.raises(Death) as caught:
-            getattr(student, way)(768 << 20)
-        assert caught.value.kind == "memory"
-        assert "256 MB" in str(caught.value)
-        session.prepare()
-        assert student.ordinary(16 << 20) == 1
-
-
 def test_what_a_submission_forked_dies_with_it(sandbox):
     before = descendants()
     leave = """
@@ -460,7 +401,7 @@ def test_single_isolation_holds_the_same(tmp_path):
     """One sandbox a submission, where nesting is refused: the rules do not change."""
     limits = Limits(memory=1 << 30, scratch=16 << 20, processes=50)
     with (
-        launch.Single((ROOT,)) as single,
+        launch.Fresh("single", (ROOT,)) as single,
         running(single, SPY, DOORS, FORKS, FILL, limits=limits, call_seconds=60) as (student, _),
     ):
         for path in (ROOT / "solutions/04_lora.py", ROOT / "autograder/checking.py", "/etc/passwd"):

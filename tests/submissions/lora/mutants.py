@@ -461,6 +461,26 @@ class LoRALinear(LoRALinear):
         return self.base(x) + F.linear(low, self.lora_B)
 
 
+# %% mutant="linear_dropout_that_train_switches_on" task="lora_linear"
+"""train() switches dropout on whatever its argument, so that after train(False) it acts, too."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.drops = self.training
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.drops = True
+        return self
+
+    def forward(self, x):
+        dropped = F.dropout(x, self.dropout.p, self.drops)
+        low = F.linear(dropped, self.lora_A) * (self.lora_alpha / self.rank)
+        return self.base(x) + F.linear(low, self.lora_B)
+
+
 # %% mutant="linear_matrices_in_float32" task="lora_linear"
 """lora_A and lora_B are float32 whatever the base is, and cast in the forward."""
 

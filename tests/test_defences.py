@@ -1,0 +1,463 @@
+"""Each defence matters: with it an attack gains nothing, and the same attack succeeds without it.
+
+The table in SECURITY.md names these tests. A defence of the grader's side is switched off by a
+patch; one inside the sandbox by a sandbox made of changed files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgpack
+import pyseccomp
+import pytest
+
+from autograder import feedback, notebook, plugin
+from autograder.grade import Options, Score
+from autograder.notebook import NotebookError
+from autograder.sandbox import bubblewrap, launch, session, wire
+from autograder.sandbox.launch import Limits
+from autograder.sandbox.watch import Watch
+from autograder.student import StudentError
+from tests.conftest import ROOT, pooled, running, write_notebook
+
+SMALL = Limits(memory=200 << 20, scratch=400 << 20)
+BIG = 500 << 20
+
+
+def got_through(sandbox, cell: str, *args: object, limits: Limits = SMALL) -> bool:
+    """Whether the cell's function `attack` comes back with True."""
+    with running(sandbox, cell, limits=limits, call_seconds=15) as (student, session):
+        assert not session.problems, session.problems
+        try:
+            return student.attack(*args) is True
+        except StudentError:
+            return False
+
+
+def took(action: Callable[[], object]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+# --------------------------------------------------------------------- the filter of system calls
+
+
+class Unfiltered:
+    """The warm sandbox, its filter without the rules for some system calls."""
+
+    def __init__(self, sandbox, *calls: str) -> None:
+        self._sandbox = sandbox._sandbox
+        self.isolation = sandbox.isolation
+        with pytest.MonkeyPatch.context() as patch:
+            add = pyseccomp.SyscallFilter.add_rule
+            patch.setattr(
+                pyseccomp.SyscallFilter,
+                "add_rule",
+                lambda self, action, name, *args: name in calls or add(self, action, name, *args),
+            )
+            self._filter = bubblewrap.seccomp_program()
+
+    def fork(self, limits: Limits):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self._sandbox, "_filter", self._filter)
+            return self._sandbox.fork(limits)
+
+
+HELD_UNSEEN = {
+    "memfd_create": """
+import os, time
+def attack(size):
+    for _ in range(size >> 24):
+        os.write(os.memfd_create("hidden"), bytes(1 << 24))
+    time.sleep(0.5)
+    return True
+""",
+    "mmap": """
+import ctypes, mmap, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+def attack(size):
+    for _ in range(size >> 24):
+        at = libc.mmap(None, 1 << 24, 3, 0x21, -1, 0)
+        if at == 2**64 - 1:
+            return False
+        ctypes.memset(at, 1, 1 << 24)
+        libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(1 << 24), 4)
+    time.sleep(0.5)
+    return True
+""",
+    "shmget": """
+import ctypes, time
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+def attack(size):
+    for key in range(size >> 24):
+        segment = libc.shmget(0, ctypes.c_size_t(1 << 24), 0o1600)
+        at = libc.shmat(segment, None, 0) if segment >= 0 else 2**64 - 1
+        if at in (None, 2**64 - 1):
+            return False
+        ctypes.memset(at, 1, 1 << 24)
+        libc.shmdt(ctypes.c_void_p(at))
+    time.sleep(0.5)
+    return True
+""",
+}
+
+
+@pytest.mark.parametrize("call", HELD_UNSEEN)
+def test_the_filter_refuses_memory_that_nobody_counts(sandbox, call):
+    calls = (call, "shmat", "shmdt") if call == "shmget" else (call,)
+    assert not got_through(sandbox, HELD_UNSEEN[call], BIG)
+    assert got_through(Unfiltered(sandbox, *calls), HELD_UNSEEN[call], BIG)
+
+
+def test_the_filter_refuses_new_namespaces(sandbox):
+    """Without it and the sealed sysctl, a submission is root of a namespace of its own."""
+    cell = """
+    import ctypes
+    libc = ctypes.CDLL(None)
+    def attack():
+        return libc.unshare(0x10000000) == 0
+    """
+    assert not got_through(sandbox, cell)
+    unsealed = changed("zygote.py", "harden.seal_sysctls()", "pass")
+    with unsealed as other:
+        assert not got_through(other, cell), "the filter alone refuses it"
+        assert got_through(Unfiltered(Lent(other), "unshare"), cell)
+
+
+def test_the_filter_refuses_sockets_but_the_machine_s_own(sandbox):
+    cell = """
+    import socket
+    def attack():
+        socket.socket(socket.AF_INET)
+        return True
+    """
+    assert not got_through(sandbox, cell)
+    assert got_through(Unfiltered(sandbox, "socket"), cell)
+
+
+# ---------------------------------------------------------------------------- the watch on memory
+
+
+def blind(patch: pytest.MonkeyPatch, name: str) -> None:
+    patch.setattr(Watch, name, lambda self, *args: 0)
+
+
+SPREAD = {
+    "_in_files": """
+import time
+def attack(size):
+    with open("/tmp/file", "wb") as file:
+        for _ in range(min(size >> 20, 390)):
+            file.write(bytes(1 << 20))
+    time.sleep(0.5)
+    return True
+""",
+    "_in_sockets": """
+import socket, time
+held = []
+def attack(size):
+    while len(held) < size // 400_000 and len(held) < 120:
+        pair = socket.socketpair()
+        held.append(pair)
+        for end in pair:
+            end.setblocking(False)
+            try:
+                while True:
+                    end.send(bytes(1 << 14))
+            except OSError:
+                pass
+    time.sleep(0.5)
+    return True
+""",
+    "_share": """
+import os, time
+def attack(size):
+    for _ in range(5):
+        if os.fork() == 0:
+            held = b"x" * (size // 5)
+            time.sleep(5)
+            os._exit(0)
+    time.sleep(2)
+    return True
+""",
+}
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_the_watch_counts_what_is_not_in_the_process(sandbox, monkeypatch, name):
+    limits = Limits(memory=80 << 20, scratch=400 << 20) if name == "_in_sockets" else SMALL
+    assert not got_through(sandbox, SPREAD[name], BIG, limits=limits)
+    blind(monkeypatch, name)
+    assert got_through(sandbox, SPREAD[name], BIG, limits=limits)
+
+
+def test_the_watch_counts_page_tables(sandbox, monkeypatch):
+    cell = """
+    import ctypes, time
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+    def attack(tables):
+        at = libc.mmap(None, tables << 21, 1, 0x4022, -1, 0)
+        libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(tables << 21), 15)
+        for number in range(tables):
+            ctypes.string_at(at + (number << 21), 1)
+        time.sleep(0.5)
+        return True
+    """
+    limits = Limits(memory=80 << 20)
+    assert not got_through(sandbox, cell, 40_000, limits=limits)
+    monkeypatch.setattr("autograder.sandbox.watch._KEPT", ("RssAnon", "VmSwap"))
+    assert got_through(sandbox, cell, 40_000, limits=limits)
+
+
+# ------------------------------------------------------------------------ what closes a child off
+
+
+class Lent:
+    """A zygote, in the clothes of the session's."""
+
+    def __init__(self, sandbox) -> None:
+        self._sandbox, self.isolation = sandbox, sandbox.isolation
+
+
+@contextlib.contextmanager
+def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
+    """A sandbox in one of whose files each text, of a pair, is replaced by the other."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)
+        for file in (*bubblewrap.INSIDE, "stub.py"):
+            shutil.copy(bubblewrap.HERE / file, folder)
+        text = (folder / name).read_text()
+        for old, new in zip(replaced[::2], replaced[1::2], strict=True):
+            assert old in text, old
+            text = text.replace(old, new)
+        (folder / name).write_text(text)
+        patch.setattr(bubblewrap, "HERE", folder)
+        with launch.Zygote("nested", (ROOT,)) as zygote:
+            yield zygote
+
+
+LEAVES = """
+def attack(text):
+    with open("/dev/shm/left", "a+") as file:
+        file.seek(0)
+        found = text in file.read()
+        file.write(text)
+    return found
+"""
+
+
+def test_a_child_s_own_mounts_keep_the_next_from_what_it_left(sandbox):
+    def found_by_the_next(zygote) -> bool:
+        return [got_through(zygote, LEAVES, "an answer") for _ in range(2)][1]
+
+    assert not found_by_the_next(sandbox)
+    with changed("harden.py", "for path in (SCRATCH, SHARED_MEMORY):", "for path in ():") as open_:
+        assert found_by_the_next(open_)
+
+
+def test_a_pid_namespace_hides_the_others(sandbox):
+    cell = """
+    import os
+    def attack():
+        return len([name for name in os.listdir("/proc") if name.isdigit()]) > 1
+    """
+    assert not got_through(sandbox, cell)
+    shared = changed(
+        "harden.py", "CLONE_NEWUSER | CLONE_NEWPID |", "CLONE_NEWUSER |",
+        '    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)\n', "",
+    )  # fmt: skip
+    with shared as other:
+        assert got_through(other, cell)
+
+
+def test_the_process_limit_stops_a_fork_bomb(sandbox):
+    cell = """
+    import os, time
+    def attack():
+        for made in range(70):
+            try:
+                if os.fork() == 0:
+                    time.sleep(20)
+                    os._exit(0)
+            except OSError:
+                return False
+        return True
+    """
+    limits = Limits(memory=2 << 30)
+    assert not got_through(sandbox, cell, limits=limits)
+    assert got_through(sandbox, cell, limits=Limits(memory=2 << 30, processes=4096))
+
+
+# -------------------------------------------------------------------------- what comes out of it
+
+
+FORGER = """
+import os, socket, struct, sys
+import msgpack
+
+def attack(number):
+    at = sys._getframe()
+    nonce = 0
+    for fd in range(3, 256):
+        try:
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                break
+        except OSError:
+            pass
+    plain = msgpack.packb({"value": True})
+    os.write(fd, struct.pack("!QII", number, len(plain), 0) + plain)
+    return False
+"""
+
+
+def test_the_nonce_refuses_an_answer_made_before_its_question(sandbox, monkeypatch):
+    assert not got_through(sandbox, FORGER, 7)
+    monkeypatch.setattr(session.secrets, "randbits", lambda bits: 7)
+    assert got_through(sandbox, FORGER, 7)
+
+
+def colliding_tuples(count: int) -> list[tuple[int, int]]:
+    """Pairs of one hash: CPython's has no secret for tuples, and can be solved for the second."""
+    first, second, start = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x27D4EB2F165667C5
+    mask = 2**64 - 1
+    inverse, pairs, a = pow(second, -1, 2**64), [], 0
+    while len(pairs) < count:
+        a += 1
+        mixed = (start + a * second) & mask
+        mixed = ((mixed << 31 | mixed >> 33) & mask) * first & mask
+        b = (-mixed * inverse) & mask
+        b -= (b >> 63) << 64
+        if abs(b) < 2**61 - 1:
+            pairs.append((a, b))
+    assert len({hash(pair) for pair in pairs[:100]}) == 1
+    return pairs
+
+
+def test_few_odd_keys_keep_forged_hashes_from_stalling_the_grader(monkeypatch):
+    pairs = [msgpack.ExtType(2, msgpack.packb(pair)) for pair in colliding_tuples(10_000)]
+    forged = msgpack.packb({"value": msgpack.ExtType(3, msgpack.packb(pairs))})
+
+    def decode() -> None:
+        with contextlib.suppress(wire.WireError):
+            wire.decode(forged, b"")
+
+    assert took(decode) < 0.5
+    monkeypatch.setattr(wire, "MAX_ODD_KEYS", 1 << 30)
+    assert took(decode) > 0.5
+
+
+def test_few_items_keep_a_reply_small(monkeypatch):
+    many = msgpack.packb({"value": [[]] * 900_000})
+    with pytest.raises(wire.WireError, match="items"):
+        wire.decode(many, b"")
+    monkeypatch.setattr(wire, "MAX_ITEMS", 1 << 30)
+    assert len(wire.decode(many, b"")["value"]) == 900_000
+
+
+def graded(sandbox, folder: Path, cell: str) -> Score:
+    path = write_notebook(folder / "lora.ipynb", [cell])
+    options = Options(1, limits=SMALL, lesson="lora", tasks=("lora_forward",))
+    [score] = pooled([path], lambda: sandbox, options, 1)
+    return score
+
+
+def test_a_short_text_keeps_hidden_inputs_off_the_page(sandbox, tmp_path, monkeypatch):
+    cell = "def lora_forward(x, *args, **kwargs): raise ValueError(' ' * 200 + 'INPUTS' + str(x))"
+
+    def shown() -> list[bool]:
+        [task] = graded(sandbox, tmp_path, cell).tasks
+        return ["INPUTS" in check.message for check in task.checks if check.hidden]
+
+    assert not any(shown())
+    monkeypatch.setattr(plugin, "HIDDEN_TEXT", 2_000)
+    assert any(shown())
+
+
+def test_escaping_keeps_markup_from_the_page(sandbox, tmp_path, monkeypatch):
+    score = graded(sandbox, tmp_path, "raise ValueError('<script>alert(1)</script>')")
+
+    def page() -> str:
+        feedback.write_page(tmp_path / "page.html", "lora", score)
+        return (tmp_path / "page.html").read_text()
+
+    assert "<script>" not in page() and "&lt;script&gt;" in page()
+    raw = feedback._pages.overlay(autoescape=False)
+    raw.globals = feedback._pages.globals
+    monkeypatch.setattr(feedback, "_pages", raw)
+    assert "<script>" in page()
+
+
+# ------------------------------------------------------------------------------ how a file is read
+
+
+def refused(path: Path) -> bool:
+    try:
+        notebook.read(path)
+    except NotebookError:
+        return True
+    return False
+
+
+def test_a_link_is_not_followed(tmp_path, monkeypatch):
+    other = write_notebook(tmp_path / "other.ipynb", ["answer = 42"])
+    link = tmp_path / "mine.ipynb"
+    link.symlink_to(other)
+    assert refused(link)
+    monkeypatch.setattr(os, "O_NOFOLLOW", 0)
+    assert notebook.read(link).code[0].source == "answer = 42"
+
+
+def test_large_files_are_not_read_to_their_end(tmp_path, monkeypatch):
+    path = write_notebook(tmp_path / "large.ipynb", ["x = 1", "#" * (notebook.MAX_BYTES + 1)])
+    assert refused(path)
+    monkeypatch.setattr(notebook, "MAX_BYTES", 1 << 30)
+    assert not refused(path)
+
+
+# -------------------------------------------------------------------------------------- deadlines
+
+
+def test_a_cell_s_deadline_ends_an_endless_one(sandbox, monkeypatch):
+    endless = "import time\ntime.sleep(6)"
+
+    def prepared() -> None:
+        with running(sandbox, endless):
+            pass
+
+    monkeypatch.setattr(session, "CELL_SECONDS", 0.5)
+    assert took(prepared) < 5
+    monkeypatch.setattr(session, "CELL_SECONDS", 60.0)
+    assert took(prepared) > 5.5
+
+
+def test_the_number_of_deaths_is_bounded(sandbox, monkeypatch):
+    cells = ["import os; os._exit(0)"] * 6
+
+    def deaths() -> int:
+        with session.Session(sandbox, _cells(cells), SMALL, 60) as running_one:
+            with contextlib.suppress(session.Exhausted):
+                running_one.prepare()
+            return len(running_one.problems)
+
+    monkeypatch.setattr(session, "DEATHS", 3)
+    assert deaths() <= 3
+    monkeypatch.setattr(session, "DEATHS", 100)
+    assert deaths() == 6
+
+
+def _cells(sources: list[str]) -> list[notebook.Cell]:
+    return [notebook.Cell(number, source) for number, source in enumerate(sources, start=1)]

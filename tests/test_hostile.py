@@ -1,0 +1,152 @@
+"""The attacks: none earns a point that it should not, reads a thing, or costs another submission.
+
+Each is a cell of `tests/submissions/hostile/FAMILY.py`, whose first line says what it tries and
+what must happen. It goes through the real pool and the real sandbox, with honest submissions
+before, between and after; `seen` is what the grader's record must hold, to show that the attack was
+made. An attack that got at something says so with the word LOOT.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from autograder import plugin
+from autograder.grade import Options, Score
+from autograder.sandbox import session
+from autograder.sandbox.launch import Limits
+from tests.conftest import (
+    ATTACKS,
+    ROOT,
+    descendants,
+    lora,
+    pooled,
+    reference_cells,
+    settles,
+    write_notebook,
+)
+
+FOLDER = ROOT / "tests" / "submissions" / "hostile"
+FAMILIES = ("tampering", "forging", "reading", "denial")
+LIMITS = Limits(memory=512 << 20)
+SECONDS = 45.0
+EVERY = 20
+"""An honest submission after so many attacks."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: on all tasks beside untouched stubs, or on one task beside the reference."""
+
+    family: str
+    name: str
+    text: str
+    seen: str
+    task: str
+    source: str
+
+
+def attacks_of(family: str) -> list[Attack]:
+    found = []
+    for cell in jupytext.read(FOLDER / f"{family}.py", fmt="py:percent").cells:
+        if name := cell.metadata.get("attack"):
+            text = cell.source.strip().partition("\n")[0].strip('"')
+            seen, task = cell.metadata.get("seen", ""), cell.metadata.get("task", "")
+            found.append(Attack(family, name, text, seen, task, cell.source))
+    return found
+
+
+ALL = [attack for family in FAMILIES for attack in attacks_of(family)]
+
+
+def untouched_cells() -> list[str]:
+    """The release's own code cells, with nothing written."""
+    cells = nbformat.read(lora().notebook, as_version=4).cells
+    return [cell.source for cell in cells if cell.cell_type == "code"]
+
+
+def told(score: Score, visible: bool = True) -> str:
+    """All that the grader's record says in words; the inputs of visible checks are no secret."""
+    checks = [check for task in score.tasks for check in task.checks]
+    messages = [check.message for check in checks if check.hidden or visible]
+    return "\n".join([*score.problems, *messages])
+
+
+def why_not_stopped(attack: Attack, score: Score) -> str:
+    """What the attack gained, or an empty string."""
+    text = told(score, visible=False)
+    if "LOOT" in text:
+        return f"it got at something: {text[text.index('LOOT') :][:300]}"
+    if score.status not in ("graded", "timeout", "memory", "crashed"):
+        return f"the submission is {score.status}: {score.problems}"
+    if score.status == "crashed" and any("could not be graded" in p for p in score.problems):
+        return f"it ended its judge: {score.problems}"
+    if attack.task and score.points >= score.max_points > 0:
+        return f"full marks on {attack.task}"
+    if not attack.task and score.points > 0:
+        earned = [check.name for task in score.tasks for check in task.checks if check.points]
+        return f"{score.points} points: {earned}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def graded(sandbox, tmp_path_factory) -> dict[tuple[str, str], Score]:
+    """Every attack's score, and the honest ones', by family and name."""
+    folder, stubs, reference = tmp_path_factory.mktemp("attacks"), untouched_cells(), None
+    by_task: dict[str, list[Path]] = defaultdict(list)
+    reference = reference_cells()
+    for number, attack in enumerate(ALL):
+        if number % EVERY == 0:
+            honest = folder / "honest" / f"{number}.ipynb"
+            by_task[""].append(write_notebook(honest, reference))
+        before = reference if attack.task else stubs
+        path = folder / attack.family / f"{attack.name}.ipynb"
+        by_task[attack.task].append(write_notebook(path, [*before, attack.source]))
+    by_task[""].append(write_notebook(folder / "honest" / "last.ipynb", reference))
+    scores = {}
+    processes = descendants()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugin, "CALL_SECONDS", 3.0)
+        patch.setattr(session, "CELL_SECONDS", 5.0)
+        for task, paths in by_task.items():
+            tasks = (task,) if task else None
+            options = Options(3, SECONDS, limits=LIMITS, lesson="lora", tasks=tasks)
+            for score in pooled(paths, lambda: sandbox, options, os.cpu_count() or 1):
+                path = Path(score.submission)
+                scores[path.parent.name, path.stem] = score
+    assert settles(lambda: descendants() <= processes), "a process is left behind"
+    for attack in ALL:
+        stopped = not why_not_stopped(attack, scores[attack.family, attack.name])
+        ATTACKS.setdefault(attack.family, {})[attack.name] = stopped
+    return scores
+
+
+@pytest.mark.parametrize("attack", ALL, ids=lambda attack: f"{attack.family}:{attack.name}")
+def test_an_attack_is_made_and_gains_nothing(graded, attack):
+    score = graded[attack.family, attack.name]
+    gained = why_not_stopped(attack, score)
+    assert not gained, f"{attack.text}\n{gained}"
+    assert re.search(attack.seen, told(score)), f"no sign of the attack in:\n{told(score)[:2000]}"
+    assert score.seconds < SECONDS + 15, "it held the run up"
+
+
+def test_honest_submissions_between_them_keep_their_scores(graded):
+    honest = [score for (family, _), score in graded.items() if family == "honest"]
+    assert len(honest) > len(ALL) / EVERY
+    assert {(score.status, score.points) for score in honest} == {("graded", lora().max_points)}
+    assert [problem for score in honest for problem in score.problems] == []
+
+
+def test_the_suite_is_large_and_each_attack_says_what_it_tries():
+    assert len(ALL) >= 60
+    assert len({(attack.family, attack.name) for attack in ALL}) == len(ALL)
+    for attack in ALL:
+        assert attack.source.lstrip().startswith('"""') and len(attack.text) > 20, attack.name
+        assert attack.seen, f"{attack.name} does not say how one sees that it was made"
