@@ -102,9 +102,11 @@ def grade(path: Path, sandbox: Sandbox, options: Options, again: bool = False) -
         )
         with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
-        results = plugin.run(checks, files)
-        if session.refused is not None:
-            raise session.refused
+        try:
+            results = plugin.run(checks, files)
+        finally:  # whatever the checks made of it
+            if session.refused is not None:
+                raise session.refused
         status = "graded"
         if session.exhausted is not None:
             status = session.exhausted.kind
