@@ -21,7 +21,7 @@ import torch
 
 from autograder.sandbox import bubblewrap, container, zygote
 from autograder.sandbox.bubblewrap import SandboxError
-from autograder.sandbox.process import Child
+from autograder.sandbox.process import Child, has_ended
 
 FRESH = ("single", "container")
 """The isolations in which each submission's process has a warm process of its own."""
@@ -85,6 +85,7 @@ class Zygote:
                 extra_groups=None if self._uid is None else [],
             )
             inside.close()
+            self._pidfd = os.pidfd_open(self._process.pid)
             try:
                 self.report = self._wait_until_warm()
             except (OSError, ValueError, EOFError) as error:
@@ -137,7 +138,12 @@ class Zygote:
 
     @property
     def alive(self) -> bool:
-        """Whether the warm process still runs: any process that shares this socket can tell."""
+        """Whether the warm process still runs: any process that inherited this one can tell.
+
+        Killed, it takes a while to die: its sandbox's end is seen at once, its own by its socket.
+        """
+        if has_ended(self._pidfd):
+            return False
         try:
             return self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
         except BlockingIOError:
@@ -165,11 +171,15 @@ class Zygote:
             raise SandboxError(f"a submission's process could not be closed off: {error}") from None
 
     def close(self) -> None:
-        """End the warm process and, with it, every child."""
+        """End the warm process and, with it, every child; once closed, do nothing."""
+        if self._pidfd < 0:
+            return
         self._control.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        os.close(self._pidfd)
+        self._pidfd = -1
         if self._uid is not None:
             container.end(self._uid)
         if self._folder is not None:

@@ -51,9 +51,7 @@ class Child:
     @property
     def runs(self) -> bool:
         """Whether it has not ended."""
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return not poll.poll(0)
+        return not has_ended(self._pidfd)
 
     def kill(self) -> None:
         """End it, and release what was held for it."""
@@ -77,6 +75,13 @@ class Child:
         except OSError:
             return None
         return int(code) if code else -signal.SIGKILL
+
+
+def has_ended(pidfd: int) -> bool:
+    """Whether the process that a pidfd stands for has ended."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def in_words(code: int | None) -> str:

@@ -142,6 +142,16 @@ def test_a_submission_killed_from_outside_is_tried_again(sandbox, tmp_path):
     assert (tmp_path / "checks" / "marker").exists()
 
 
+def test_a_warm_process_killed_at_work_costs_nobody_a_try_too_many(tmp_path):
+    """Its sandbox is killed, and the next try begins before all in it have died."""
+    body = "if not marker.exists():\n            marker.touch()\n"
+    body += "            os.kill(student._transport._sandbox._process.pid, 9)"
+    checks = killing(tmp_path / "checks", body)
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
+    scores = list(pooled(class_of_two(tmp_path), lambda: launch.start((ROOT,)), options, 2))
+    assert {(score.status, score.percent) for score in scores} == {("graded", 100.0)}
+
+
 def test_a_judge_that_hangs_is_ended_and_not_tried_again(sandbox, tmp_path, monkeypatch):
     checks = killing(tmp_path / "checks", "import time; time.sleep(60)")
     options = Options(1, timeout=20, limits=LIMITS, tasks=TASKS[:1], hidden=False, checks=checks)
