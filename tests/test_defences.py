@@ -25,7 +25,7 @@ from autograder.sandbox import bubblewrap, launch, session, wire
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.watch import Watch
 from autograder.student import StudentError
-from tests.conftest import ROOT, pooled, running, write_notebook
+from tests.conftest import ROOT, cells, pooled, running, write_notebook
 
 SMALL = Limits(memory=200 << 20, scratch=400 << 20)
 BIG = 500 << 20
@@ -445,10 +445,10 @@ def test_a_cell_s_deadline_ends_an_endless_one(sandbox, monkeypatch):
 
 
 def test_the_number_of_deaths_is_bounded(sandbox, monkeypatch):
-    cells = ["import os; os._exit(0)"] * 6
+    ending = cells(*["import os; os._exit(0)"] * 6)
 
     def deaths() -> int:
-        with session.Session(sandbox, _cells(cells), SMALL, 60) as running_one:
+        with session.Session(sandbox, ending, SMALL, 60) as running_one:
             with contextlib.suppress(session.Exhausted):
                 running_one.prepare()
             return len(running_one.problems)
@@ -457,7 +457,3 @@ def test_the_number_of_deaths_is_bounded(sandbox, monkeypatch):
     assert deaths() <= 3
     monkeypatch.setattr(session, "DEATHS", 100)
     assert deaths() == 6
-
-
-def _cells(sources: list[str]) -> list[notebook.Cell]:
-    return [notebook.Cell(number, source) for number, source in enumerate(sources, start=1)]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from autograder.sandbox import wire
+from tests.autograder.sandbox.test_wire import through
 from tests.fuzz import TEXT, mutated, within
 
 SECONDS = 10.0
@@ -209,16 +210,6 @@ def exactly(value):
     if isinstance(value, dict):
         return kind, tuple((exactly(key), exactly(part)) for key, part in value.items())
     return kind, value
-
-
-def through(value):
-    kept = []
-
-    def keep(item):
-        kept.append(item)
-        return len(kept)
-
-    return wire.decode(*wire.encode(value, keep))
 
 
 @given(value=VALUES)

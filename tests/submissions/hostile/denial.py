@@ -11,7 +11,8 @@
 # by itself too, so that a defence that fails costs the machine little.
 
 # %%
-# ruff: noqa
+# ruff: noqa: B007, B018, B023, BLE001, E402, E501, F401, F811, RUF059, SIM105, SIM115
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH110, PTH111, PTH113, PTH120, PTH123, PTH208, PTH211
 
 # %% attack="endless_cell" seen="Cell [0-9]+: Your code ran for more than"
 """Loops for ever in a cell; the cell is left out and the rest goes on."""

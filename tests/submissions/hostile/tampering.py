@@ -11,7 +11,7 @@
 # cells with a task stand behind the whole reference, the others behind untouched stubs.
 
 # %%
-# ruff: noqa: E402, E731, F811, F821, PTH, RUF005, RUF012
+# ruff: noqa: E402, E731, F811, F821
 
 # %% attack="every_comparison_is_true" seen="off by"
 """Makes torch's and numpy's comparisons say yes and returns zeros; they must not decide."""
