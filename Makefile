@@ -1,21 +1,9 @@
 # Two commands on a fresh machine: `make grade` and `make test`; each sets everything up first.
 # TORCH=cpu installs the CPU build of torch, which is some 5 GB smaller.
 
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
-PYTHON ?= python3
-TORCH ?=
-READY := .venv/.ready
+include scripts/venv.mk
 
-.PHONY: help setup grade test lab build solutions lock clean
-
-help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-
-setup: $(READY)  ## Install everything into .venv
-
-$(READY): requirements.lock pyproject.toml scripts/setup
-	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup
-	@touch $@
+.PHONY: grade test build solutions bench lock clean
 
 grade: $(READY)  ## Grade the example submissions into results/examples
 	@autograder grade examples/submissions --out results/examples --force
@@ -23,15 +11,21 @@ grade: $(READY)  ## Grade the example submissions into results/examples
 test: $(READY)  ## Run every test: style, types, lessons, mutants, the sandbox
 	@python -m pytest
 
-lab: $(READY)  ## Open JupyterLab on the course
-	@jupyter lab --notebook-dir=course
-
 build: $(READY)  ## Make course/ from solutions/
 	@autograder build
 
 solutions: $(READY)  ## Execute the solution notebooks, plots included, into build/solutions
 	@autograder build --solutions
-	@jupyter nbconvert --execute --to notebook --output-dir build/solutions build/source/*/*.ipynb
+	@printf '%s\n' build/source/*/*.ipynb | AUTOGRADER_DATA=$(CURDIR)/build/data OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+	  xargs -n 1 -P $$(getconf _NPROCESSORS_ONLN) jupyter nbconvert --execute --to notebook --output-dir build/solutions
+
+bench: $(READY)  ## Measure verdicts, references, throughput and watching, three quarters of an hour, into README's table
+	@mkdir -p build/bench
+	@python benchmarks/verdicts.py --json build/bench/verdicts.json
+	@python benchmarks/references.py --json build/bench/references.json
+	@python benchmarks/throughput.py --json build/bench/throughput.json
+	@python benchmarks/watch.py --json build/bench/watch.json
+	@python benchmarks/table.py build/bench
 
 lock: $(READY)  ## Renew requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -1,11 +1,19 @@
 """Graded notebooks on fine-tuning, and the autograder that runs their checks.
 
-In a notebook: ``from autograder import check, show_reference``.
+In a notebook: ``from autograder import check, progress, show_reference``.
 """
 
 from __future__ import annotations
 
-__all__ = ["check", "show_reference"]
+import sys
+
+# jsonschema, by which nbformat validates, compiles a grammar of IRIs when it is imported: a second
+# or more of the CPU's before the first verdict, for a format that no notebook's schema has. None
+# here means "not installed" to `import` (the language reference, "The module cache"); jsonschema
+# then leaves the format out. Where the package is loaded already, it stays.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+__all__ = ["check", "progress", "show_reference"]
 
 
 def check(task: str) -> float:
@@ -20,11 +28,20 @@ def check(task: str) -> float:
     return learner.check(task)
 
 
+def progress() -> None:
+    """Show where you stand in every lesson, by the points of the visible checks."""
+    from autograder import learner
+
+    learner.progress()
+
+
 def show_reference(task: str) -> None:
     """Show the reference for a task, once an answer of one's own has been checked.
 
+    The class edition has none, and says so.
+
     Raises:
-        LessonError: there is no such task, or this edition has no references.
+        LessonError: there is no such task.
     """
     from autograder import learner
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
-from autograder.student import Handle, StudentError
+from autograder.student import Handle, Student, StudentError
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -51,7 +52,9 @@ def expect(condition: bool, message: str) -> None:
 def expect_equal(value: object, expected: object, message: str) -> None:
     """Compare plain data exactly, types included: True is not 1, 1.0 is not 1."""
     if not _same(value, expected):
-        fail(f"{message} (got {_short(value)})")
+        is_other = type(value) is not type(expected) and not isinstance(value, Handle)
+        kind = f": {type(value).__name__} and not {type(expected).__name__}" if is_other else ""
+        fail(f"{message} (got {short(value)}{kind})")
 
 
 def _same(value: object, expected: object) -> bool:
@@ -78,7 +81,7 @@ def expect_tensor(
     `what` begins the message, as in "The output of lora_forward".
     """
     if type(value) is not Tensor:
-        fail(f"{what} should be a tensor, but is {_short(value)}.")
+        fail(f"{what} should be a tensor, but is {short(value)}.")
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} should have shape {tuple(shape)}, but has {tuple(value.shape)}.")
     if dtype is not None and value.dtype != dtype:
@@ -106,15 +109,16 @@ def expect_close(
     absolute one would let zeros pass where outputs are small.
     """
     expected = expected.detach()
-    tensor = expect_tensor(value, expected.shape, "The result", expected.dtype)
+    what = f"{message.rstrip('.:')}: what came"
+    tensor = expect_tensor(value, expected.shape, what, expected.dtype)
     if expected.numel() == 0:
         return
     difference = (tensor.double() - expected.double()).abs().max().item()
     size = expected.double().abs().max().item()
     tolerance = rtol * size if atol is None else atol
     if not (math.isfinite(size) and difference <= tolerance):
-        relative = f"{difference / size:.2g} of the largest value" if size else f"{difference:.2g}"
-        fail(f"{message} (off by {relative})")
+        share = f"{100 * difference / size:.3g} % of the largest value expected" if size else ""
+        fail(f"{message} (off by {share or f'{difference:.2g}'})")
 
 
 def expect_raises(error: type[Exception], call: Callable[[], Any], message: str) -> None:
@@ -140,7 +144,66 @@ def award(share: float, message: str) -> None:
         raise CheckFailed(message, share if share > 0 else 0.0)
 
 
-def _short(value: object) -> str:
+def expect_number(student: Student, name: str, expected: float, within: float = 0.0) -> None:
+    """Expect the answer called `name` to be this number, to `within`."""
+    value = getattr(student, name)
+    expect(value is not None, f"{name} is not answered yet.")
+    expect(type(value) in (int, float), f"{name} is not a number.")
+    right = abs(value - expected) <= within  # False for NaN
+    expect(right, f"{name} = {value:,} is not right.")
+
+
+def expect_numbers(student: Student, names: Sequence[str]) -> None:
+    """Expect each answer to be a finite number; not counted as long as one is None."""
+    values = {name: getattr(student, name) for name in names}
+    for name, value in values.items():
+        fine = value is None or (type(value) in (int, float) and math.isfinite(value))
+        expect(fine, f"{name} is not a number.")
+    _expect_answers(values)
+
+
+def _expect_answers(answers: Mapping[str, object]) -> None:
+    unanswered = [name for name, answer in answers.items() if answer is None]
+    if unanswered:
+        pytest.skip(f"Not answered yet: {', '.join(unanswered)}.")
+
+
+LETTERS = "abcdefghijklmnop"
+"""The statements of a lesson: sixteen, so that guessing all of them earns 9.8 % on average."""
+
+
+def expect_judgements(judged: object) -> None:
+    """Expect `judged` to have True or False for each letter, and nothing else.
+
+    Not counted as long as one is None.
+    """
+    if type(judged) is not dict:
+        fail("`judged` should be a dict.")
+    expect_equal(sorted(map(repr, judged)), sorted(map(repr, LETTERS)), "Its keys are not a to p.")
+    odd = [letter for letter in LETTERS if type(judged[letter]) not in (bool, type(None))]
+    expect(not odd, f"Neither True, False nor None: {', '.join(odd)}.")
+    _expect_answers(judged)
+
+
+def award_judgements(judged: object, true: str) -> None:
+    """End the check with the share (right − wrong) / 16 of its points, never below 0.
+
+    Args:
+        judged: letter → True or False; anything else is no answer, and neither earns nor costs.
+        true: the letters of the true statements.
+    """
+    if type(judged) is not dict:
+        fail("`judged` should be a dict.")
+    answers = {letter: judged.get(letter) for letter in LETTERS}
+    answered = [letter for letter in LETTERS if type(answers[letter]) is bool]
+    right = sum(answers[letter] is (letter in true) for letter in answered)
+    wrong = len(answered) - right
+    message = f"{right} right, {wrong} wrong, {16 - right - wrong} without True or False."
+    award((right - wrong) / len(LETTERS), message)
+
+
+def short(value: object) -> str:
+    """Return a value in few words, for a message."""
     if type(value) is Tensor:
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, Handle):

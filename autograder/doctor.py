@@ -12,12 +12,17 @@ from pathlib import Path
 
 import torch
 
+from autograder import gpu, plugin
+from autograder.lessons import catalogue
 from autograder.sandbox import bubblewrap, launch
+from course import data, models
+
+LIBRARIES = ("torch", "torchvision", "transformers", "peft", "nbgrader", "jupyterlab", "pytest")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `needed` where strangers' notebooks cannot be graded without it."""
+    """One thing looked at; `needed` where this edition cannot do its work without it."""
 
     name: str
     found: str
@@ -29,9 +34,11 @@ class Finding:
 def examine() -> list[Finding]:
     """Look at everything, the sandbox included: it is started, and a child closed off in it."""
     return [
+        _edition(),
         _python(),
-        Finding("system", f"{platform.system()} {platform.release()}", sys.platform == "linux"),
-        Finding("libraries", _versions(), good=True),
+        _system(),
+        _libraries(),
+        _course(),
         Finding("processors", f"{os.cpu_count()}; torch {torch.get_num_threads()} threads", True),
         _disk(),
         _gpu(),
@@ -39,14 +46,45 @@ def examine() -> list[Finding]:
     ]
 
 
+def _edition() -> Finding:
+    study = "study: solutions and hidden checks are in it"
+    return Finding("edition", study if plugin.has_hidden() else "class: visible checks only", True)
+
+
 def _python() -> Finding:
     found = f"{platform.python_version()} ({sys.executable})"
     return Finding("python", found, sys.version_info >= (3, 11), mend="")
 
 
-def _versions() -> str:
-    names = ("torch", "torchvision", "transformers", "peft", "nbgrader", "pytest")
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+def _system() -> Finding:
+    good = sys.platform == "linux"
+    mend = 'check("…") in a notebook works here; the commands `check` and `grade` need Linux.'
+    found = f"{platform.system()} {platform.release()}"
+    return Finding("system", found, good, plugin.has_hidden(), "" if good else mend)
+
+
+def _libraries() -> Finding:
+    found, missing = [], []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    mend = f"Missing: {', '.join(missing)}. Set up again: make setup." if missing else ""
+    return Finding("libraries", ", ".join(found), not missing, mend=mend)
+
+
+def _course() -> Finding:
+    """Load what the lessons start from."""
+    try:
+        lessons, images = len(catalogue()), len(data.mnist("test"))
+        models.pretrained_resnet()
+        bert = importlib.metadata.version(models.BERT)
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file brings is a finding
+        mend = "Unpack, or clone, the course anew, and set it up again: make setup."
+        return Finding("course", f"{type(error).__name__}: {error}", good=False, mend=mend)
+    found = f"{lessons} lessons, {images:,} test images, ResNet, BERT {bert}"
+    return Finding("course", found, good=True)
 
 
 def _disk() -> Finding:
@@ -58,10 +96,17 @@ def _disk() -> Finding:
 
 
 def _gpu() -> Finding:
-    if torch.cuda.is_available():
-        return Finding("GPU", torch.cuda.get_device_name(), good=True, needed=False)
-    mend = "Not needed: every check runs on the CPU."
-    return Finding("GPU", "none that torch can use", good=False, needed=False, mend=mend)
+    """Try a product on the GPU from inside the sandbox, as a check that needs one would."""
+    try:
+        arena = gpu.open_arena()
+    except bubblewrap.SandboxError as error:
+        mend = f"{error}. Checks that need a GPU are not counted."
+        return Finding("GPU", "does not work", good=False, needed=False, mend=mend)
+    arena.close()
+    if isinstance(arena, gpu.Nowhere):
+        mend = "Not needed: checks that need a GPU are not counted."
+        return Finding("GPU", "none", good=False, needed=False, mend=mend)
+    return Finding("GPU", f"{arena.lock}, in the sandbox too", good=True, needed=False)
 
 
 def _sandbox() -> list[Finding]:
@@ -73,4 +118,6 @@ def _sandbox() -> list[Finding]:
             mend = slow if zygote.isolation == "single" else ""
             return [Finding("sandbox", found, good=True, mend=mend)]
     except bubblewrap.SandboxError as error:
-        return [Finding("sandbox", "none works", good=False, mend=str(error))]
+        needed = plugin.has_hidden()
+        mend = str(error) if needed else f"Needed only to grade strangers' notebooks. {error}"
+        return [Finding("sandbox", "none works", good=False, needed=needed, mend=mend)]

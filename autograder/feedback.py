@@ -1,4 +1,4 @@
-"""What a learner sees: the verdict in a notebook, and the feedback page of a graded submission.
+"""What a learner sees: the verdict and the progress in a notebook, and a submission's page.
 
 Every text that comes from a submission is escaped by jinja2; a page loads and runs nothing.
 """
@@ -6,13 +6,18 @@ Every text that comes from a submission is escaped by jinja2; a page loads and r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from autograder import bars, cards, practice
 from autograder.grade import Score
 from autograder.plugin import CheckResult
+from autograder.practice import LessonStanding
+from autograder.questions import Statement
 
 MARKS = {
     "passed": "✓ passed",
@@ -24,14 +29,29 @@ MARKS = {
 MAX_NAME = 80
 """Bytes of a submission's name, and of its folder's, in the name of its page."""
 
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What no page may hold: control characters and what is no character."""
+
+
+def _fit(value: object) -> object:
+    """Return what a template prints as a page can hold it; markup of our own is left alone."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _ODD.sub("\ufffd", value.replace("\r\n", "\n").replace("\r", "\n"))
+
+
 _pages = Environment(
     loader=PackageLoader("autograder"),
     autoescape=True,
+    finalize=_fit,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _pages.globals["marks"] = MARKS
+
+_pages.globals["bars_of"] = bars.bars
+_pages.globals["in_words"] = bars.sentence
 
 
 def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str, str]:
@@ -45,7 +65,10 @@ def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str
     for result in results:
         earned = f"{result.points:g}/{result.max_points:g}"
         lines.append(f"  {MARKS[result.outcome]:8} {result.requirement} [{earned}]")
-        lines += [f"           {line}" for line in result.message.splitlines()]
+        seen = result.message.splitlines()
+        if result.figure is not None:
+            seen += bars.in_text(result.figure)
+        lines += [f"           {line}" for line in seen]
     return {
         "text/html": page.render(task=task, results=results, summary=said),
         "text/plain": "\n".join(lines),
@@ -55,16 +78,53 @@ def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str
 def summary(results: Sequence[CheckResult], total: float) -> str:
     """Say how many points are earned, and how many are decided only at grading."""
     earned = sum(result.points for result in results)
-    hidden = total - sum(result.max_points for result in results)
-    later = f", {hidden:g} decided at grading" if hidden > 0 else ""
+    decided = sum(result.max_points for result in results if result.outcome != "not_counted")
+    later = f", {total - decided:g} decided at grading" if total > decided else ""
     return f"{earned:g} of {total:g} points{later}"
+
+
+def standing(lessons: Sequence[LessonStanding]) -> dict[str, str]:
+    """Return where a learner stands as a display bundle: ``text/html`` and ``text/plain``."""
+    lines = [
+        f"{each.lesson}: {each.done} of {each.countable} tasks done, "
+        f"{each.points:g} of {each.maximum:g} visible points, last practised "
+        f"{day(each.when) or 'never'}, {each.cards.due} flashcards due, {each.cards.new} new"
+        for each in lessons
+    ]
+    page = _pages.get_template("progress.html")
+    return {
+        "text/html": page.render(lessons=lessons, note=practice.NOTE, day=day),
+        "text/plain": "\n".join([*lines, practice.NOTE]),
+    }
+
+
+def day(when: datetime | None) -> str:
+    """Return a time as the learner's clock shows it; never is an empty text."""
+    return cards.local(when) if when else ""
+
+
+def reasons(statements: Sequence[Statement], judged: Mapping[str, object]) -> dict[str, str]:
+    """Return the reasons of judged statements as a display bundle; for after the answer."""
+    rows = [(said, judged.get(said.letter) is said.true) for said in statements]
+    lines = [
+        f"  {'✓' if right else '✗'} {said.letter} is {str(said.true).lower()}: {said.reason} "
+        f"[{said.source}]"
+        for said, right in rows
+    ]
+    return {
+        "text/html": _pages.get_template("reasons.html").render(rows=rows),
+        "text/plain": "\n".join(lines),
+    }
 
 
 def write_page(path: Path, name: str, score: Score) -> None:
     """Write the feedback page of a submission called `name`."""
-    page = _pages.get_template("feedback.html")
-    text = page.render(name=name, score=score)
-    path.write_text(text.encode("utf-8", "replace").decode("utf-8"), encoding="utf-8")
+    path.write_text(render("feedback.html", name=name, score=score), encoding="utf-8")
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page, or a part of one: every text in `values` is escaped, and fit for a file."""
+    return _pages.get_template(template).render(values)
 
 
 def page_names(paths: Sequence[Path]) -> list[str]:
@@ -72,8 +132,8 @@ def page_names(paths: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     names = []
     for path in paths:
-        stem = _safe(path.stem)
-        for name in (stem, f"{_safe(path.parent.name)}-{stem}"):
+        stem = safe(path.stem)
+        for name in (stem, f"{safe(path.parent.name)}-{stem}"):
             if name.casefold() not in taken:
                 break
         number = 2
@@ -85,7 +145,7 @@ def page_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Return a text as part of a file name, on any system."""
     kept = re.sub(r"[^\w.-]+", "_", text).strip("._").encode()[:MAX_NAME]
     return kept.decode(errors="ignore") or "submission"

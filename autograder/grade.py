@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autograder import plugin
+from autograder import gpu, lessons, plugin, solutions
 from autograder.checking import CheckFailed
+from autograder.gpu import Arena, Nowhere
 from autograder.lessons import DEMONSTRATION, Lesson, LessonError, Task, lesson_named, lesson_of
 from autograder.notebook import Cell, NotebookError, Submission, read
 from autograder.plugin import CheckResult
+from autograder.sandbox import zygote
+from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.session import Exhausted, Session
 from autograder.student import Student
@@ -20,6 +24,7 @@ from autograder.student import Student
 TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
 """Seconds for one submission, and for one of its tasks."""
 DEATHS_PER_TASK = 2
+NOWHERE = Nowhere()
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,21 @@ class Score:
         return 100 * self.points / self.max_points if self.max_points else 0.0
 
 
-def grade(path: Path, sandbox: Sandbox, options: Options, again: bool = False) -> Score:
-    """Grade one notebook; `again` on a second try.
+def grade(
+    path: Path,
+    sandbox: Sandbox,
+    options: Options,
+    again: bool = False,
+    arena: Arena | Nowhere = NOWHERE,
+) -> Score:
+    """Grade one notebook.
+
+    Args:
+        path: the notebook.
+        sandbox: where it runs.
+        options: how it is graded.
+        again: whether this is a second try.
+        arena: where it runs for the checks that need a GPU.
 
     Raises:
         SandboxError: the warm process is gone, cannot close a child off, or somebody killed one.
@@ -96,17 +114,28 @@ def grade(path: Path, sandbox: Sandbox, options: Options, again: bool = False) -
     files = plugin.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
-    with Session(sandbox, cells, options.limits, options.timeout, again) as session:
+    with (
+        Session(sandbox, cells, options.limits, options.timeout, again) as session,
+        _reference(lesson, sandbox, options) as reference,
+    ):
+        guard = _Guard(session, options)
+
+        def on_gpu(bound: float, seconds: float) -> gpu.Race | Nowhere:
+            if isinstance(arena, Nowhere):
+                return arena
+            its = _reference_cells(lesson)
+            return gpu.Race(arena, cells, its, options.limits, bound, seconds)
+
         checks = plugin.Plugin(
-            Student(session), options.seed, options.tasks, _Guard(session, options)
+            Student(session), options.seed, options.tasks, guard, reference, on_gpu
         )
         with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
         try:
             results = plugin.run(checks, files)
         finally:  # whatever the checks made of it
-            if session.refused is not None:
-                raise session.refused
+            if refused := session.refused or checks.refused:
+                raise refused
         status = "graded"
         if session.exhausted is not None:
             status = session.exhausted.kind
@@ -115,9 +144,36 @@ def grade(path: Path, sandbox: Sandbox, options: Options, again: bool = False) -
     score = Score(
         str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
         tuple(problems), manual_points=lesson.manual_points,
-        pending=_free_text(submission, lesson),
+        pending=tuple(
+            {"task": task, "text": cell.source if cell else ""}
+            for task, cell in lessons.free_text(submission, lesson).items()
+        ),
     )  # fmt: skip
     return replace(score, tasks=_by_task(lesson, results, options.tasks))
+
+
+@contextlib.contextmanager
+def _reference(
+    lesson: Lesson, sandbox: Sandbox, options: Options
+) -> Iterator[Callable[[], Student]]:
+    """Yield what starts the lesson's reference in a sandbox like the submission's, once."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def reference() -> Student:
+            session = Session(sandbox, _reference_cells(lesson), options.limits, options.timeout)
+            stack.enter_context(session).prepare()
+            if session.problems:
+                raise SandboxError(f"the reference of {lesson.name}: {session.problems[0]}")
+            return Student(session)
+
+        yield reference
+
+
+def _reference_cells(lesson: Lesson) -> list[Cell]:
+    """Return a reference's code as one cell, which runs sooner than many."""
+    texts = (text for _, text in solutions.reference_cells(lesson.name))
+    return [Cell(1, "\n\n".join(texts))]
 
 
 class _Guard:
@@ -144,6 +200,24 @@ class _Guard:
             self._session.prepare()
         except Exhausted as end:
             raise CheckFailed(f"Not run. {end}") from None
+
+
+def imports(path: Path) -> tuple[str, ...]:
+    """Return the modules that a warm process for this notebook's visible checks had best import.
+
+    Those of its cells, and those of the checks, which run code of theirs beside it. What is not
+    among them is imported when it is needed; so nothing is wrong where the notebook cannot be read.
+    """
+    try:
+        submission = read(path)
+        lesson = lesson_of(submission)
+    except (NotebookError, LessonError):
+        return zygote.BASE
+    helpers = [plugin.CHECKS / "shared" / f"{name}.py" for name in ("common", lesson.name)]
+    files = plugin.files(lesson.name, hidden=False) + [path for path in helpers if path.is_file()]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    cells = [cell.source for cell in submission.code if not _is_skipped(cell, lesson)]
+    return zygote.named([*texts, *cells])
 
 
 def _is_skipped(cell: Cell, lesson: Lesson) -> bool:
@@ -173,25 +247,6 @@ def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
                     f"{task.name}: {name} is defined in cells {cells}; the last one counts."
                 )
     return problems
-
-
-def _free_text(submission: Submission, lesson: Lesson) -> tuple[dict[str, str], ...]:
-    """Return the answers that wait for a person: by grade id, else by the answer's heading."""
-    # reversed: of two cells that claim one name, the first counts
-    texts = [cell for cell in reversed(submission.cells) if not cell.is_code]
-    by_id = {cell.grade_id: cell.source for cell in texts}
-    by_heading = {_squeezed(cell.source.strip().partition("\n")[0]): cell.source for cell in texts}
-    found = []
-    for task in lesson.tasks:
-        if not task.manual:
-            continue
-        answer = by_id.get(task.name, by_heading.get(_squeezed(task.title), ""))
-        found.append({"task": task.name, "text": answer})
-    return tuple(found)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.lstrip("#").replace("`", "").split())
 
 
 def _by_task(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import sys
@@ -13,11 +14,13 @@ import numpy as np
 import torch
 from IPython.display import Code, display
 
-from autograder import feedback, plugin
-from autograder.lessons import Lesson, reference_source, task_lesson
+from autograder import feedback, plugin, practice, questions
+from autograder.lessons import Lesson, Task, task_lesson
 from autograder.plugin import CheckResult
 from autograder.sandbox.child import kernel_locator
-from autograder.student import InProcess, Student
+from autograder.solutions import reference, reference_source, sources
+from autograder.store import StoreError
+from autograder.student import InProcess, Student, StudentError
 
 _attempted: set[str] = set()
 
@@ -27,36 +30,81 @@ def check(task: str) -> float:
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         raise RuntimeError(
             "check() was called by `nbgrader autograde` in the submission's own kernel, where no "
-            "score can be trusted. Grade with `autograder grade`."
+            "score can be trusted. Grade with `autograder grade`, or start nbgrader where an "
+            "nbgrader_config.py calls autograder.preprocessors.configure(get_config())."
         )
-    lesson = task_lesson(task)
-    results = run_visible(lesson, task, _notebook())
-    if any(_is_attempt(result) for result in results):
+    lesson, student = task_lesson(task), _notebook()
+    entry = next(entry for entry in lesson.tasks if entry.name == task)
+    is_question = task.endswith(questions.KINDS)
+    still_open = _still_open(entry, student) if is_question else 0
+    # A question is judged at once, where its key is at hand, but only as a whole: no answer is
+    # found by trying.
+    results = run_checks(lesson, task, student, hidden=is_question and not still_open)
+    if not still_open and any(map(practice.is_attempt, results)):
         _attempted.add(task)
-    total = next(entry.points for entry in lesson.tasks if entry.name == task)
-    display(feedback.verdict(task, results, total), raw=True)
+    display(feedback.verdict(task, results, entry.points), raw=True)
+    if still_open:
+        print(f"{still_open} still open. Once every one is answered, they are judged.")
+    elif task.endswith(questions.STATEMENTS) and sources():
+        display(feedback.reasons(questions.statements(lesson.name), student.judged), raw=True)
+    if not still_open:
+        practice.record({task: results}, print)
     return float(sum(result.points for result in results))
 
 
-def run_visible(lesson: Lesson, task: str, student: Student) -> list[CheckResult]:
-    """Return what came of a task's visible checks on `student`."""
+def run_checks(
+    lesson: Lesson, task: str, student: Student, hidden: bool = False
+) -> list[CheckResult]:
+    """Return what came of a task's visible checks on `student`, or of all that are at hand."""
     seed = random.SystemRandom().getrandbits(32)
     with _random_state_kept():
-        checks = plugin.Plugin(student, seed, (task,))
-        return plugin.run(checks, plugin.files(lesson.name, hidden=False))
+        checks = plugin.Plugin(student, seed, (task,), reference=lambda: _reference(lesson.name))
+        return plugin.run(checks, plugin.files(lesson.name, hidden))
+
+
+@functools.cache
+def _reference(lesson: str) -> Student:
+    """Return a lesson's reference, in this very process.
+
+    Raises:
+        LessonError: this edition has none.
+    """
+    return Student(InProcess(vars(reference(lesson))))
+
+
+def _still_open(task: Task, student: Student) -> int:
+    """Return how many of a question's answers are None, or missing."""
+    answers: list[object] = []
+    for name in task.names:
+        try:
+            value = getattr(student, name)
+        except StudentError:
+            value = None
+        answers += value.values() if type(value) is dict else [value]
+    return sum(answer is None for answer in answers)
 
 
 def show_reference(task: str) -> None:
     """Show the reference for a task, once an answer of one's own has been checked."""
     task_lesson(task)
+    if not sources():
+        print(f"The class edition has no reference for {task}: it is your instructor's to show.")
+        return
     if task not in _attempted:
         print(f'Try it first: write an answer and run check("{task}"); then this shows ours.')
         return
     display(Code(reference_source(task), language="python"))
 
 
-def _is_attempt(result: CheckResult) -> bool:
-    return "not written yet" not in result.message and "is not defined" not in result.message
+def progress() -> None:
+    """Show where the learner stands in every lesson."""
+    try:
+        with _random_state_kept():
+            standings = practice.standings(print)
+    except StoreError as error:
+        print(error)
+        return
+    display(feedback.standing(standings), raw=True)
 
 
 def _notebook() -> Student:

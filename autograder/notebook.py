@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,8 @@ from typing import Any
 
 import jupytext
 import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 MAX_BYTES = 20 << 20
 MAX_CELLS = 2_000
@@ -102,7 +105,15 @@ def _named(cells: list[Cell]) -> list[Cell]:
     return named
 
 
-def _text(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return what tells one version of a file from another, even where it cannot be read."""
+    try:
+        return hashlib.sha256(_bytes(path)).hexdigest()
+    except NotebookError as error:
+        return hashlib.sha256(str(error).encode("utf-8", "replace")).hexdigest()
+
+
+def _bytes(path: Path) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         descriptor = os.open(path, flags)
@@ -119,6 +130,11 @@ def _text(path: Path) -> str:
         raise NotebookError(
             f"{path}: larger than {MAX_BYTES >> 20} MB. Clear its outputs and save it again."
         )
+    return data
+
+
+def _text(path: Path) -> str:
+    data = _bytes(path)
     if not data.strip():
         raise NotebookError(f"{path}: the file is empty. Save the notebook again.")
     try:
@@ -190,6 +206,15 @@ def _cell(number: int, raw: dict[str, Any]) -> Cell:
     )
 
 
+def bare(cell: Cell) -> NotebookNode:
+    """Return a cell as nbformat's: its text, and nothing else of what the submission had there."""
+    made: NotebookNode = (
+        new_code_cell(cell.source) if cell.is_code else new_markdown_cell(cell.source)
+    )
+    made.id = f"cell-{cell.number:04d}"
+    return made
+
+
 def _dict(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -211,10 +236,16 @@ def defined_names(source: str) -> list[str]:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+            names += [name for target in node.targets for name in _bound(target)]
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.append(node.target.id)
     return list(dict.fromkeys(names))
+
+
+def _bound(target: ast.expr) -> list[str]:
+    """Return the names that an assignment's target binds, one level of a tuple or list deep."""
+    parts = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
+    return [part.id for part in parts if isinstance(part, ast.Name)]
 
 
 def _parsed(source: str) -> list[ast.stmt]:
@@ -245,13 +276,7 @@ def find(paths: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(
-                Path(folder, name)
-                for folder, folders, names in os.walk(path)
-                for name in names
-                if name.endswith(".ipynb") and not _is_hidden(Path(folder, name), path)
-            )
-            if not inside:
+            if not (inside := within(path)):
                 raise NotebookError(f"{path}: no notebook (*.ipynb) in this folder.")
             found += inside
         elif path.is_symlink() or path.exists():
@@ -259,6 +284,16 @@ def find(paths: tuple[Path, ...]) -> list[Path]:
         else:
             raise NotebookError(f"{path}: no such file or folder.")
     return list(dict.fromkeys(found))
+
+
+def within(folder: Path) -> list[Path]:
+    """Return the notebooks in a folder and below it, without hidden ones, in a stable order."""
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".ipynb") and not _is_hidden(Path(place, name), folder)
+    )
 
 
 def _is_hidden(path: Path, top: Path) -> bool:

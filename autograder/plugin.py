@@ -1,30 +1,37 @@
 """The pytest plugin: runs a lesson's checks on one student, and tells what came of each.
 
 A check is a test function marked ``@pytest.mark.task(name, points=…)``, whose docstring is the
-requirement. ``seconds=…`` is the deadline of each of its calls.
+requirement. ``seconds=…`` is the deadline of each of its calls. One that is also marked
+``@pytest.mark.speed(at_least=…)`` or ``@pytest.mark.memory(at_most=…)`` has the fixture `race`.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from autograder import gpu
 from autograder.checking import CheckFailed, Inputs
+from autograder.lessons import LessonError
+from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.child import MAX_TEXT
 from autograder.sandbox.wire import WireError
-from autograder.student import CALL_SECONDS, Student, StudentError
+from autograder.speed import Figure, Race
+from autograder.student import CALL_SECONDS, InProcess, Student, StudentError, send_by_value
 
 CHECKS = Path(__file__).resolve().parent / "checks"
 MAX_MESSAGE = 2_500
 HIDDEN_TEXT = 100
 """Characters of an exception's text that a hidden check's message may show."""
+NO_REFERENCE = "The reference is not in this edition: decided at grading."
+RACE = pytest.StashKey[Race | gpu.Race | gpu.Nowhere]()
 OPTIONS = ["-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s"]
 OPTIONS += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
 OPTIONS += ["-p", "no:logging", "-p", "no:warnings", "-p", "no:unraisableexception"]
@@ -45,6 +52,17 @@ class CheckResult:
     message: str
     seconds: float
     hidden: bool
+    figure: Figure | None = None
+    """what a speed or memory check measured"""
+
+
+def nobody() -> Student:
+    """Return no reference.
+
+    Raises:
+        LessonError: there is none.
+    """
+    raise LessonError("no reference is at hand")
 
 
 class BrokenChecks(Exception):
@@ -60,6 +78,8 @@ class Plugin:
         seed: int,
         tasks: Sequence[str] | None = None,
         before: Callable[[str], None] = lambda task: None,
+        reference: Callable[[], Student] = nobody,
+        on_gpu: Callable[[float, float], gpu.Race | gpu.Nowhere] = lambda *_: gpu.Nowhere(),
     ) -> None:
         """Check `student`.
 
@@ -68,8 +88,13 @@ class Plugin:
             seed: the run's seed; each check draws from a stream of its own.
             tasks: the tasks to check, or None for all.
             before: called with a check's task before it; may raise `CheckFailed`.
+            reference: starts the lesson's reference beside it, or returns the one that is there.
+            on_gpu: makes the race of a GPU-only check, of its bound and a call's deadline.
         """
         self._student, self._seed, self._tasks, self._before = student, seed, tasks, before
+        self._reference, self._on_gpu = reference, on_gpu
+        self.refused: SandboxError | None = None
+        """what kept a check from being run, through no fault of the submission's"""
         self.results: list[CheckResult] = []
         self.collected: list[CheckResult] = []
         self.broken: list[str] = []
@@ -78,10 +103,25 @@ class Plugin:
     def student(self, request: pytest.FixtureRequest) -> Student:
         """Provide the submission."""
         mark = _mark(request.node)
-        self._student._seconds = mark.kwargs.get("seconds", CALL_SECONDS)
         # an exception's text could carry the inputs of a hidden check to the feedback page
-        self._student._longest = HIDDEN_TEXT if _is_hidden(request.node) else MAX_TEXT
+        longest = HIDDEN_TEXT if _is_hidden(request.node) else MAX_TEXT
+        self._student._begin_check(mark.kwargs.get("seconds", CALL_SECONDS), longest)
         return self._student
+
+    @pytest.fixture
+    def race(self, request: pytest.FixtureRequest, student: Student) -> Race:
+        """Provide what measures the submission beside the reference."""
+        made = Race(student, self._reference, _bound(request.node))
+        request.node.stash[RACE] = made
+        return made
+
+    @pytest.fixture
+    def gpu_race(self, request: pytest.FixtureRequest) -> gpu.Race | gpu.Nowhere:
+        """Provide what measures the submission beside the reference on a GPU."""
+        seconds = _mark(request.node).kwargs.get("seconds", CALL_SECONDS)
+        made = self._on_gpu(_bound(request.node), seconds)
+        request.node.stash[RACE] = made
+        return made
 
     @pytest.fixture
     def rng(self, request: pytest.FixtureRequest) -> Inputs:
@@ -90,7 +130,12 @@ class Plugin:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the markers."""
-        config.addinivalue_line("markers", "task(name, points, seconds): what the check is for")
+        for line in (
+            "task(name, points, seconds): what the check is for",
+            "speed(at_least): the least ratio of the reference's time to the student's",
+            "memory(at_most): the most bytes by which the student's memory may rise",
+        ):
+            config.addinivalue_line("markers", line)
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
         """Note what pytest itself could not get past, such as a check file that ends the run."""
@@ -108,6 +153,8 @@ class Plugin:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the checks of the chosen tasks, and bring those of one task together."""
         for item in items:
+            if isinstance(item, pytest.Function):
+                send_by_value(item.module)  # a check hands over models of classes of its own
             mark = item.get_closest_marker("task")
             if mark is None or len(mark.args) != 1 or "points" not in mark.kwargs:
                 wanted = "@pytest.mark.task(name, points=…)"
@@ -142,12 +189,19 @@ class Plugin:
         except AssertionError as error:
             outcome, share = "failed", 0.0
             message = str(error) or "The requirement does not hold."
-        except pytest.skip.Exception as skipped:
+        except (pytest.skip.Exception, gpu.NotCounted) as skipped:
             outcome, share, message = "not_counted", 0.0, str(skipped)
+        except LessonError:
+            outcome, share, message = "not_counted", 0.0, NO_REFERENCE
+        except SandboxError as error:
+            outcome, share, self.refused = "error", 0.0, error
         except Exception as error:  # noqa: BLE001 - recorded as the check's own error, for the grader
             outcome, share = "error", 0.0
             message = f"The check could not make use of what came ({type(error).__name__})."
-        self.results.append(_result(item, outcome, share, message, time.monotonic() - start))
+        seconds = time.monotonic() - start
+        race = item.stash.get(RACE, None)
+        figure = race.figure if race is not None else None
+        self.results.append(_result(item, outcome, share, message, seconds, figure))
 
 
 def _refuse(refusal: CheckFailed) -> None:
@@ -166,8 +220,22 @@ def _errors(report: object) -> str:
     return "\n".join(line[1:].strip() for line in lines if line.startswith("E ")) or lines[-1]
 
 
+def _bound(item: pytest.Item) -> float:
+    """Return the bound that a check's marker states."""
+    for name, argument in (("speed", "at_least"), ("memory", "at_most")):
+        mark = item.get_closest_marker(name)
+        if mark is not None:
+            return float(mark.kwargs[argument])
+    raise TypeError("a check with `race` needs @pytest.mark.speed(at_least=…) or memory(at_most=…)")
+
+
 def _result(
-    item: pytest.Item, outcome: str, share: float, message: str, seconds: float
+    item: pytest.Item,
+    outcome: str,
+    share: float,
+    message: str,
+    seconds: float,
+    figure: Figure | None = None,
 ) -> CheckResult:
     mark = _mark(item)
     points = float(mark.kwargs["points"])
@@ -182,6 +250,7 @@ def _result(
         message=message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         seconds=round(seconds, 4),
         hidden=_is_hidden(item),
+        figure=figure,
     )
 
 
@@ -202,20 +271,24 @@ def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def has_hidden() -> bool:
+    """Whether this edition has the hidden checks: the class edition has not."""
+    return (CHECKS / "hidden").is_dir()
+
+
+def forget(paths: Sequence[Path]) -> None:
+    """Let the next run in this process read these check files anew."""
+    files = set(map(str, paths))
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) in files:
+            del sys.modules[name]
+
+
 def census(paths: Sequence[Path]) -> list[CheckResult]:
     """Return the checks in `paths`, unrun."""
-    plugin = Plugin(Student(_Nobody()), seed=0)
+    plugin = Plugin(Student(InProcess({})), seed=0)
     run(plugin, paths, "--collect-only")
     return plugin.collected
-
-
-class _Nobody:
-    """The transport of a census: nothing is asked."""
-
-    pid = 0
-
-    def ask(self, request: bytes, seconds: float) -> Any:
-        raise WireError("a census asks nothing")
 
 
 def run(plugin: Plugin, paths: Sequence[Path], *options: str) -> list[CheckResult]:

@@ -6,7 +6,9 @@ the sandbox's warm process: what goes wrong with one costs no other.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import math
 import multiprocessing
 import os
 import signal
@@ -19,12 +21,13 @@ from pathlib import Path
 
 import torch
 
-from autograder import plugin
-from autograder.grade import Options, Score, grade
-from autograder.lessons import catalogue
+from autograder import plugin, solutions
+from autograder.gpu import Arena, Nowhere
+from autograder.grade import NOWHERE, Options, Score, grade
+from autograder.lessons import catalogue, lesson_named
 from autograder.sandbox import harden
 from autograder.sandbox.bubblewrap import SandboxError
-from autograder.sandbox.launch import Sandbox
+from autograder.sandbox.launch import Ahead, Sandbox
 
 GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
@@ -40,34 +43,55 @@ class Unfinished(Exception):
 
 
 @dataclass
-class _Running:
-    path: Path
+class _Judge:
     process: BaseProcess
-    result: Connection
-    deadline: float
-    tries: int
+    pipe: Connection
+    path: Path = Path()
+    deadline: float = math.inf
+    tries: int = 0
+
+    def end(self) -> None:
+        """End its process: what it had in the sandbox ends with it."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
 
 
 class Pool:
     """Grades submissions, some at a time; a context manager."""
 
-    def __init__(self, start: Callable[[], Sandbox], options: Options, workers: int) -> None:
+    def __init__(
+        self,
+        start: Callable[[], Sandbox],
+        options: Options,
+        workers: int,
+        arena: Arena | Nowhere = NOWHERE,
+        reread: bool = False,
+    ) -> None:
         """Get ready: what could refuse the whole run does so here.
 
         Args:
             start: starts a sandbox; called again where its warm process has ended.
             options: how to grade.
             workers: how many submissions at a time.
+            arena: where checks that need a GPU run; the pool closes it.
+            reread: whether the check files are read anew for each submission, edits and all.
 
         Raises:
             SandboxError: a warm process cannot be started.
             BrokenChecks: the checks cannot be collected.
         """
         torch.set_num_threads(1)  # a process that has run threads must not fork
-        for lesson in catalogue():  # imports once, for all forks, what the checks import
+        only = options.lesson
+        for lesson in (lesson_named(only),) if only else catalogue():
+            # imports and reads once, for all forks
             plugin.census(plugin.files(lesson.name, options.hidden, options.checks))
+            if solutions.sources():
+                solutions.reference_cells(lesson.name)
         self._start, self._options, self._workers = start, options, workers
-        self._running: list[_Running] = []
+        self._arena, self._reread = arena, reread
+        self._running: list[_Judge] = []
+        self._ready: _Judge | None = None
         self._warm = start()
         gc.collect()
         gc.freeze()
@@ -78,10 +102,11 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         """End what still runs."""
-        for job in self._running:
-            job.process.kill()
-            job.process.join()
+        for judge in self._running:
+            judge.end()
+        self._discard()
         self._warm.close()
+        self._arena.close()
         gc.unfreeze()
 
     def grade(self, paths: Sequence[Path]) -> Iterator[Score]:
@@ -90,60 +115,114 @@ class Pool:
         Raises:
             SandboxError: the warm process ended, and another cannot be started.
         """
-        waiting = [(path, 0) for path in reversed(paths)]
+        waiting = list(reversed(paths))
         while waiting or self._running:
-            while waiting and len(self._running) < self._workers:
-                self._begin(*waiting.pop())
-            for job in _ended(self._running):
-                self._running.remove(job)
-                score = _outcome(job, self._warm.isolation)
-                if score is None:
-                    waiting.append((job.path, job.tries))
-                else:
-                    yield score
+            while waiting and self.has_room:
+                self.begin(waiting.pop())
+            yield from self.ended()
 
-    def _begin(self, path: Path, tries: int) -> None:
+    @property
+    def has_room(self) -> bool:
+        """Whether another submission can begin."""
+        return len(self._running) < self._workers
+
+    def begin(self, path: Path, tries: int = 0) -> None:
+        """Begin to grade one submission, which has been begun `tries` times before.
+
+        Raises:
+            SandboxError: the warm process ended, and another cannot be started.
+        """
         if not self._warm.alive:
             self._warm.close()
             self._warm = self._start()
+            self._discard()
+        judge = self._ready or self._forked(ahead=0)
+        self._ready = None
+        judge.path, judge.tries = path, tries + 1
+        judge.deadline = time.monotonic() + self._options.timeout + GRACE
+        self._running.append(judge)
+        with contextlib.suppress(OSError):  # it has been killed: its end will tell
+            judge.pipe.send((path, tries))
+
+    def stand_by(self) -> None:
+        """Fork now what the next submission needs, so that it is judged sooner."""
+        if self._ready is None and self._warm.alive:
+            self._ready = self._forked(ahead=2)
+
+    def _discard(self) -> None:
+        if self._ready is not None:
+            self._ready.end()
+            self._ready = None
+
+    def _forked(self, ahead: int) -> _Judge:
         context = multiprocessing.get_context("fork")
-        receiver, sender = context.Pipe(duplex=False)
+        ours, its = context.Pipe()
         process = context.Process(
-            target=_judge, args=(path, self._warm, self._options, tries, sender)
+            target=_judge, args=(self._warm, ahead, self._options, self._arena, self._reread, its)
         )
         process.start()
-        sender.close()
-        until = time.monotonic() + self._options.timeout + GRACE
-        self._running.append(_Running(path, process, receiver, until, tries + 1))
+        its.close()
+        return _Judge(process, ours)
+
+    def ended(self, seconds: float = 0.1, also: Sequence[Connection] = ()) -> Iterator[Score]:
+        """Wait, and yield the scores of what has ended; what was killed from outside begins again.
+
+        Args:
+            seconds: how long to wait for the first of them; less while something runs.
+            also: what ends the waiting, too, once it can be read.
+
+        Raises:
+            SandboxError: the warm process ended, and another cannot be started.
+        """
+        for judge in _ended(self._running, seconds, also):
+            self._running.remove(judge)
+            score = _outcome(judge, self._warm.isolation)
+            if score is None:
+                self.begin(judge.path, judge.tries)
+            else:
+                yield score
+
+    def cancel(self, path: Path) -> None:
+        """End the grading of a submission, if it is being graded: no score comes of it."""
+        for judge in [judge for judge in self._running if judge.path == path]:
+            self._running.remove(judge)
+            judge.end()
 
 
-def _ended(running: list[_Running]) -> list[_Running]:
-    ready = wait([job.result for job in running], timeout=0.1)
-    late = [job for job in running if time.monotonic() > job.deadline]
-    return [job for job in running if job.result in ready or job in late]
+def _ended(running: list[_Judge], seconds: float, also: Sequence[Connection]) -> list[_Judge]:
+    # while something runs it may be late
+    timeout = min(seconds, 0.1) if running else seconds
+    ready = wait([*(judge.pipe for judge in running), *also], timeout)
+    late = [judge for judge in running if time.monotonic() > judge.deadline]
+    return [judge for judge in running if judge.pipe in ready or judge in late]
 
 
-def _outcome(job: _Running, isolation: str) -> Score | None:
-    """Return a job's score, or None where it is to be tried again: not where it was too slow."""
+def _outcome(judge: _Judge, isolation: str) -> Score | None:
+    """Return a judge's score, or None where it is to be tried again: not where it was too slow."""
     try:
-        in_time = job.result.poll()
-        answer = job.result.recv() if in_time else "it did not end in time"
-    except EOFError:
+        in_time = judge.pipe.poll()
+        answer = judge.pipe.recv() if in_time else "it did not end in time"
+    except (EOFError, ConnectionError):
         answer = "its grading process was ended from outside"
-    job.process.kill()
-    job.process.join()
-    job.result.close()
+    judge.end()
     if isinstance(answer, Score):
         return answer
-    if in_time and job.tries < 2:
+    if in_time and judge.tries < 2:
         return None
-    tried = f" Tried {job.tries} times." if job.tries > 1 else ""
-    problem = f"{job.path}: could not be graded ({answer}).{tried}"
+    tried = f" Tried {judge.tries} times." if judge.tries > 1 else ""
+    problem = f"{judge.path}: could not be graded ({answer}).{tried}"
     status = "crashed" if in_time else "timeout"
-    return Score(str(job.path), "", status, isolation, 0.0, (problem,))
+    return Score(str(judge.path), "", status, isolation, 0.0, (problem,))
 
 
-def _judge(path: Path, sandbox: Sandbox, options: Options, tries: int, result: Connection) -> None:
+def _judge(
+    sandbox: Sandbox,
+    ahead: int,
+    options: Options,
+    arena: Arena | Nowhere,
+    reread: bool,
+    pipe: Connection,
+) -> None:
     """Grade one submission in a process of its own, and send what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
     harden.die_with_parent()
@@ -151,9 +230,15 @@ def _judge(path: Path, sandbox: Sandbox, options: Options, tries: int, result: C
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     try:
-        result.send(grade(path, sandbox, options, again=tries > 0))
+        with contextlib.ExitStack() as stack:
+            if ahead:
+                sandbox = stack.enter_context(Ahead(sandbox, options.limits, ahead))
+            path, tries = pipe.recv()
+            if reread:
+                plugin.forget(list(plugin.CHECKS.glob("visible/*.py")))
+            pipe.send(grade(path, sandbox, options, tries > 0, arena))
     except (SandboxError, plugin.BrokenChecks) as error:
-        result.send(str(error))
+        pipe.send(str(error))
     except Exception as error:  # noqa: BLE001 - reported, with the submission's name, as crashed
-        result.send(f"{type(error).__name__}: {error}")
-    result.close()
+        pipe.send(f"{type(error).__name__}: {error}")
+    pipe.close()

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import functools
+import io
 import json
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
+from autograder import lessons
 from autograder.grade import Options, Score, TaskScore
 from autograder.notebook import NotebookError
+from autograder.plugin import CheckResult
 from autograder.sandbox.launch import Limits
+from autograder.speed import Figure
+from autograder.store import write_whole
 
 SCHEMA = 1
-JOURNAL, RUN = "results.jsonl", "run.json"
+JOURNAL, RUN, SCORES = "results.jsonl", "run.json", "scores.csv"
 
 
 def record(score: Score) -> dict[str, Any]:
@@ -24,7 +31,7 @@ def record(score: Score) -> dict[str, Any]:
     tasks = []
     for task in score.tasks:
         checks = [
-            {key: value for key, value in asdict(check).items() if key not in ("task", "hidden")}
+            {key: value for key, value in asdict(check).items() if key != "task"}
             for check in task.checks
         ]
         tasks.append(
@@ -57,16 +64,123 @@ def brief(score: Score) -> Score:
     return replace(score, tasks=tasks, pending=(), problems=score.problems[:1])
 
 
-def _revived(entry: dict[str, Any]) -> Score:
-    """Return the brief score that a line of the journal stands for."""
-    tasks = [
-        TaskScore(task["task"], "", task["points"], task["max_points"], ())
-        for task in entry["tasks"]
-    ]
-    return Score(
-        entry["submission"], entry["lesson"], entry["status"], entry["isolation"],
-        entry["seconds"], tuple(entry["problems"][:1]), tuple(tasks), entry["manual_points"],
-    )  # fmt: skip
+def _revived(line: bytes) -> Score:
+    """Return the score that a line of the journal stands for.
+
+    Raises:
+        ValueError: it is none, or of another schema.
+    """
+    try:
+        entry = json.loads(line, parse_constant=_refuse)
+        if entry["schema"] != SCHEMA:
+            raise ValueError(f"schema {entry['schema']!r}; this version reads {SCHEMA}")
+        titles = _titles(entry["lesson"])
+        tasks = [_revived_task(task, titles) for task in entry["tasks"]]
+        return Score(
+            _text(entry["submission"]),
+            _text(entry["lesson"]),
+            _text(entry["status"]),
+            _text(entry["isolation"]),
+            seconds=_number(entry["seconds"]),
+            problems=tuple(map(_text, entry["problems"])),
+            tasks=tuple(tasks),
+            manual_points=_number(entry["manual_points"]),
+            pending=tuple(
+                {"task": _text(each["task"]), "text": _text(each["text"])}
+                for each in entry["pending"]
+            ),
+        )
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__} {error}") from None
+
+
+def _revived_task(entry: dict[str, Any], titles: dict[str, str]) -> TaskScore:
+    name = _text(entry["task"])
+    checks = tuple(_revived_check(name, check) for check in entry["checks"])
+    points = (_number(entry["points"]), _number(entry["max_points"]))
+    return TaskScore(name, titles.get(name, name), *points, checks)
+
+
+def _revived_check(task: str, entry: dict[str, Any]) -> CheckResult:
+    figure = None if entry["figure"] is None else Figure(**entry["figure"])
+    if figure is not None:
+        measured = (figure.ratio, figure.low, figure.high)
+        known = [value for value in measured if value is not None]
+        for value in (figure.student, figure.reference, figure.bound, *known):
+            _number(value)
+    return CheckResult(
+        task,
+        _text(entry["name"]),
+        _text(entry["requirement"]),
+        _text(entry["outcome"]),
+        _number(entry["points"]),
+        _number(entry["max_points"]),
+        _text(entry["message"]),
+        _number(entry["seconds"]),
+        entry.get("hidden", True) is not False,  # what is not known to be visible is hidden
+        figure,
+    )
+
+
+@functools.cache
+def _titles(lesson: str) -> dict[str, str]:
+    """Return the tasks' titles, which the journal leaves to the catalogue; none if it has none."""
+    try:
+        return {task.name: task.title for task in lessons.lesson_named(lesson).tasks}
+    except lessons.LessonError:
+        return {}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError("not a number")
+    return float(value)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run has left: whole scores, in the order of its submissions."""
+
+    scores: tuple[Score, ...]
+    finished: bool
+    """whether the run came to its end"""
+    cut: bool = False
+    """whether the last line is not whole: the run was killed as it wrote"""
+
+
+def load(folder: Path) -> Results:
+    """Read what a run left in `folder`; of a submission that is there twice, the last counts.
+
+    Raises:
+        NotebookError: there is no journal, or a line of it is no result.
+        OSError: it cannot be read.
+    """
+    path = folder / JOURNAL
+    if not path.is_file():
+        way = "Name the folder that `autograder grade … --out` made."
+        raise NotebookError(f"{folder}: no {JOURNAL} here. {way}")
+    scores: dict[str, Score] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                score = _revived(line)
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    return Results(tuple(scores.values()), False, cut=True)
+                way = "Grade again, with this version, into another --out."
+                raise NotebookError(f"{path}, line {number}: no result ({error}). {way}") from None
+            scores[score.submission] = score
+    return Results(tuple(scores.values()), (folder / SCORES).exists())
 
 
 class Journal:
@@ -103,8 +217,8 @@ class Journal:
         self._file.seek(0)
         for line in self._file:
             try:
-                score = _revived(json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                score = brief(_revived(line))
+            except ValueError:
                 break
             self._note(score, end, len(line))
             end += len(line)
@@ -115,12 +229,18 @@ class Journal:
         self._places[score.submission] = (start, length)
 
     def add(self, score: Score) -> None:
-        """Write one score down.
+        """Write one score down; one of the same submission gives way to it, in one step.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
         """
         line = json.dumps(record(score), ensure_ascii=True, allow_nan=False).encode() + b"\n"
+        if score.submission in self._places:
+            self._rewrite(
+                {each: self._line(each) for each in self._places} | {score.submission: line}
+            )
+            self.scores[score.submission] = brief(score)
+            return
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(line)
         _flush(self._file)
@@ -128,14 +248,25 @@ class Journal:
 
     def sort(self, submissions: Sequence[str]) -> None:
         """Put the lines into the order of `submissions`, in one step."""
-        beside = self._path.with_suffix(".new")
-        with beside.open("wb") as file:
-            for submission in submissions:
-                start, length = self._places[submission]
-                self._file.seek(start)
-                file.write(self._file.read(length))
-            _flush(file)
-        beside.replace(self._path)
+        self._rewrite({submission: self._line(submission) for submission in submissions})
+
+    def _line(self, submission: str) -> bytes:
+        start, length = self._places[submission]
+        self._file.seek(start)
+        return self._file.read(length)
+
+    def _rewrite(self, lines: dict[str, bytes]) -> None:
+        """Let the journal be these lines; whoever opens it finds it locked, as before."""
+        file = self._path.with_suffix(".new").open("wb+")
+        places = {}
+        for submission, line in lines.items():
+            places[submission] = (file.tell(), len(line))
+            file.write(line)
+        _flush(file)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._path.with_suffix(".new").replace(self._path)
+        self._file.close()
+        self._file, self._places = file, places
 
     def __enter__(self) -> Journal:
         """Return itself."""
@@ -162,11 +293,7 @@ def write_run(folder: Path, options: Options) -> None:
         "lesson": options.lesson,
         "checks": str(options.checks.resolve()) if options.checks else None,
     }
-    beside = (folder / RUN).with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(json.dumps(entry, indent=2).encode() + b"\n")
-        _flush(file)
-    beside.replace(folder / RUN)
+    write_whole(folder / RUN, json.dumps(entry, indent=2).encode() + b"\n")
 
 
 def read_run(folder: Path) -> Options:
@@ -196,17 +323,19 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     """
     tasks = list(dict.fromkeys(task.task for score in scores for task in score.tasks))
     head = ["submission", "lesson", "status", "points", "max_points", "percent", *tasks]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(head)
+    for score in scores:
+        points = {task.task: task.points for task in score.tasks}
+        row = [harmless(score.submission), score.lesson, score.status, score.points]
+        row += [score.max_points, f"{score.percent:.1f}"]
+        writer.writerow(row + [points.get(task, "") for task in tasks])
     # a file name need not be UTF-8
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        for score in scores:
-            points = {task.task: task.points for task in score.tasks}
-            row = [_harmless(score.submission), score.lesson, score.status, score.points]
-            row += [score.max_points, f"{score.percent:.1f}"]
-            writer.writerow(row + [points.get(task, "") for task in tasks])
+    write_whole(path, table.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Return a text as no spreadsheet takes it for a formula: with an apostrophe where it might."""
     starts = text[:1].isspace() or text.lstrip()[:1] in ("=", "+", "-", "@")
     return f"'{text}" if starts else text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autograder import charts, console, feedback, results
+from autograder import charts, console, feedback, gpu, results
+from autograder.gpu import Arena, Nowhere
 from autograder.grade import Options, Score
 from autograder.lessons import ROOT
 from autograder.notebook import NotebookError
@@ -15,7 +17,7 @@ from autograder.pool import Pool, Unfinished
 from autograder.sandbox import launch
 from autograder.sandbox.bubblewrap import SandboxError
 
-SCORES, CHART = "scores.csv", "class.png"
+CHART = "class.png"
 
 
 def refuse_folder(out: Path, force: bool) -> None:
@@ -37,7 +39,7 @@ def _begin(out: Path, options: Options) -> None:
     """Make the folder of results, or empty it of an older run's."""
     try:
         (out / "feedback").mkdir(parents=True, exist_ok=True)
-        for old in (*out.glob("feedback/*.html"), out / SCORES, out / CHART):
+        for old in (*out.glob("feedback/*.html"), out / results.SCORES, out / CHART):
             old.unlink(missing_ok=True)
         results.write_run(out, options)
     except OSError as error:
@@ -67,25 +69,57 @@ def grade_into(
     """
     # the folder itself, not where a link in it leads: that would be the submission's choice
     hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
+    with opened(out, hidden, options, workers, isolation, resume) as (pool, journal):
+        try:
+            _grade_rest(out, paths, pool, journal)
+            journal.sort([str(path) for path in paths])
+            scores = [journal.scores[str(path)] for path in paths]
+            results.write_csv(out / results.SCORES, scores)
+            charts.draw_class(out / CHART, scores)
+        except (KeyboardInterrupt, OSError, SandboxError) as end:
+            why = f"Stopped ({end})" if str(end) else "Interrupted"
+            done = f"{len(journal.scores)} of {len(paths)} are graded, in {out}"
+            text = f"{why}: {done}. The same command with --resume goes on."
+            raise Unfinished(text, isinstance(end, KeyboardInterrupt)) from None
+    return scores
+
+
+@contextlib.contextmanager
+def opened(
+    out: Path,
+    hidden: tuple[Path, ...],
+    options: Options,
+    workers: int | None,
+    isolation: str,
+    resume: bool,
+) -> Iterator[tuple[Pool, results.Journal]]:
+    """Give what grades and what keeps the scores; nothing is written before a sandbox works.
+
+    Raises:
+        NotebookError: `out` cannot be written, or another run writes there.
+        SandboxError: no sandbox works here.
+        BrokenChecks: the checks cannot be collected.
+    """
     start = functools.partial(launch.start, hidden, isolation)
     with console.waiting("warming up"):
-        pool = Pool(start, options, workers or os.cpu_count() or 1)
+        arena = _arena(hidden, isolation)
+        pool = Pool(start, options, workers or os.cpu_count() or 1, arena)
     with pool:
         if not resume:
             _begin(out, options)
         with results.Journal(out, resume) as journal:
-            try:
-                _grade_rest(out, paths, pool, journal)
-                journal.sort([str(path) for path in paths])
-                scores = [journal.scores[str(path)] for path in paths]
-                results.write_csv(out / SCORES, scores)
-                charts.draw_class(out / CHART, scores)
-            except (KeyboardInterrupt, OSError, SandboxError) as end:
-                why = f"Stopped ({end})" if str(end) else "Interrupted"
-                done = f"{len(journal.scores)} of {len(paths)} are graded, in {out}"
-                text = f"{why}: {done}. The same command with --resume goes on."
-                raise Unfinished(text, isinstance(end, KeyboardInterrupt)) from None
-    return scores
+            yield pool, journal
+
+
+def _arena(hidden: tuple[Path, ...], isolation: str) -> Arena | Nowhere:
+    """Return where checks that need a GPU run; one that does not work is said, and left out."""
+    if isolation:
+        return Nowhere(f"Not counted: GPU checks need a sandbox of their own, not {isolation!r}.")
+    try:
+        return gpu.open_arena(hidden)
+    except SandboxError as error:
+        console.warn(f"{error}. The checks that need it are not counted.")
+        return Nowhere("Not counted: the GPU does not work in the sandbox.")
 
 
 def _grade_rest(out: Path, paths: Sequence[Path], pool: Pool, journal: results.Journal) -> None:

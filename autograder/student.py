@@ -7,19 +7,29 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import os
 import sys
+import time
+import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import cloudpickle
+import torch
 
-from autograder.sandbox import peak, wire
+from autograder import probes
+from autograder.checks import shared
+from autograder.sandbox import peak, tensors, wire
 from autograder.sandbox.child import MAX_NAME, MAX_TEXT, Executor
+from autograder.sandbox.freezer import Took
 
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
+UNDEFINED = "is not defined. Did its cell fail, or was it renamed?"
+UNWRITTEN = "is not written yet."
 
 
 def clean(text: str, longest: int | None = None) -> str:
@@ -35,7 +45,7 @@ class StudentError(Exception):
         type_name: the exception's class name; ``Missing`` where a name is not defined.
         bases: the class names of its bases, itself first.
         text: its message, at most 2,000 characters.
-        where: the student's cell and line, or an empty string.
+        where: the student's function, cell and line, or an empty string.
     """
 
     def __init__(self, type_name: str, text: str, where: str = "", bases: tuple[str, ...] = ()):
@@ -45,9 +55,10 @@ class StudentError(Exception):
 
     def _sentence(self) -> str:
         if self.type_name == "Missing":
-            return f"`{self.text}` is not defined. Did its cell fail, or was it renamed?"
+            return f"`{self.text}` {UNDEFINED}"
         if self.type_name == "NotImplementedError" and not self.text:
-            return "This is not written yet."
+            function, _, place = self.where.partition(", ")
+            return f"`{function}` {UNWRITTEN}" if ", " in place else f"This {UNWRITTEN}"
         if self.type_name == "WireError":
             return f"Your code returned {self.text}, which cannot be graded."
         place = f" ({self.where})" if self.where else ""
@@ -65,6 +76,15 @@ class Transport(Protocol):
     def ask(self, request: bytes, seconds: float) -> Any:
         """Return the reply, decoded by `wire.decode`, within `seconds`."""
 
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
+        """Return what `call`, of one request, returns, and how long the answer took."""
+
+    def held_still(self, cpu: int) -> contextlib.AbstractContextManager[None]:
+        """Keep it on one CPU, and stopped except while it answers."""
+
+    def restart(self) -> None:
+        """Begin again in a new process, where it has one of its own."""
+
 
 class InProcess:
     """The transport for a learner's own notebook: the same messages, without a sandbox."""
@@ -75,10 +95,26 @@ class InProcess:
         """Serve `namespace`; `locate` names the cell of a code object's file name."""
         self._executor = Executor(namespace, locate)
         self.pid = os.getpid()
+        self._took = math.nan
 
     def ask(self, request: bytes, seconds: float) -> Any:
         """Answer here; there is no deadline but the learner's own interrupt."""
-        return wire.decode(*self._executor.answer(request))
+        began = time.perf_counter()
+        reply = self._executor.answer(request)
+        self._took = time.perf_counter() - began
+        return wire.decode(*reply)
+
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
+        """Return what `call`, of one request, returns, and how long the answer took here."""
+        value = call()
+        return value, Took(self._took)
+
+    def held_still(self, cpu: int) -> contextlib.AbstractContextManager[None]:
+        """Do nothing: both sides are in the learner's own process."""
+        return contextlib.nullcontext()
+
+    def restart(self) -> None:
+        """Do nothing: the learner's process goes on."""
 
 
 class Handle:
@@ -111,12 +147,25 @@ class Student:
         self._transport = transport
         self._seconds = seconds
         self._longest = MAX_TEXT
+        self._named: dict[tuple[int, str], Handle] = {}
+        """process and name → what it stood for: a check asks for a function once"""
 
     def __getattr__(self, name: str) -> Any:
         """Return what the submission calls `name`: plain data, a tensor or a `Handle`."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._ask("name", name, (), {})
+        key = self._transport.pid, name
+        if key in self._named:
+            return self._named[key]
+        value = self._ask("name", name, (), {})
+        if isinstance(value, Handle):
+            self._named[key] = value
+        return value
+
+    def _begin_check(self, seconds: float, longest: int) -> None:
+        """Give each call `seconds`, cut an exception's text to `longest`, ask for names anew."""
+        self._seconds, self._longest = seconds, longest
+        self._named.clear()
 
     def run(self, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run `probe` beside the submission's objects.
@@ -140,10 +189,12 @@ class Student:
 
     def run_cell(self, number: int, source: str) -> None:
         """Run one cell of the notebook."""
+        self._named.clear()
         self._ask("cell", None, (number, source), {})
 
     def forget(self) -> None:
         """Let the submission's process drop the objects that handles stood for."""
+        self._named.clear()
         self._ask("forget", None, (), {})
 
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
@@ -183,11 +234,31 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def persistent_id(self, obj: object) -> int | None:
         return obj._key if isinstance(obj, Handle) else None
 
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
+            return tensors.from_bytes, tensors.as_bytes(obj)
+        return super().reducer_override(obj)
+
+
+def send_by_value(module: types.ModuleType) -> None:
+    """Let functions and classes of `module` go in whole: the submission's side cannot import it."""
+    cloudpickle.register_pickle_by_value(module)
+
+
+send_by_value(probes)
+send_by_value(shared)
+
 
 def _pickled(request: tuple[Any, ...]) -> bytes:
     target = request[1]
     module = sys.modules.get(getattr(target, "__module__", None) or "")
-    by_value = callable(target) and not isinstance(target, Handle) and module is not None
+    known = cloudpickle.list_registry_pickle_by_value()
+    by_value = (
+        callable(target)
+        and not isinstance(target, Handle)
+        and module is not None
+        and module.__name__ not in known
+    )
     if by_value:
         cloudpickle.register_pickle_by_value(module)
     try:

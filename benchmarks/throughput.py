@@ -1,47 +1,74 @@
-"""What a warm submission costs over its own checks, and how that grows with their number.
+"""What grading costs per submission, beside `nbgrader autograde` of the same notebooks.
 
-``python benchmarks/throughput.py [--submissions 20]`` grades copies of the lora solution notebook
-in the sandbox, 5 of them and then all, in one run with one worker, and ends in one line of JSON:
+``python benchmarks/throughput.py [--sizes 20,100,500] [--nbgrader 10] [--json FILE]``
 
-- ``seconds_per_submission``: wall time of a submission, warm-up not counted;
-- ``checks_seconds``: what its checks took themselves, calls into the sandbox included;
-- ``overhead_seconds``: the difference: reading, forking, closing off, running the cells, pytest;
-- ``growth``: the cost per submission of the large batch over that of the small one.
+Copies of the lora lesson's solution notebook, which import torch, torchvision and transformers, are
+graded by nbgrader and by us with the same checks. nbgrader runs them in the submission's own
+kernel, one notebook after the other; we run them in the sandbox, one and two at a time. Our warm-up
+is not counted; it is paid once a run.
+
+Listed apart: the whole lesson, which also has the task with a speed check and the one that trains a
+network for seconds. Every submission must get full marks from both.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
+import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+from nbgrader.api import Gradebook
+from rich.console import Console
+from rich.table import Table
 
-from autograder import lessons
+from autograder import lessons, solutions
 from autograder.grade import Options
 from autograder.pool import Pool
 from autograder.sandbox import launch
+from autograder.sandbox.launch import Sandbox
+
+APART = ("lora_forward", "adapt_with_lora")
+IN_KERNEL = """
+from autograder import learner, lessons
+results = learner.run_checks(lessons.task_lesson({task!r}), {task!r}, learner._notebook(), True)
+float(sum(result.points for result in results))
+"""
 
 
-def batch(paths: list[Path], sandbox: launch.Sandbox) -> dict[str, float]:
-    with Pool(lambda: _Kept(sandbox), Options(seed=1), workers=1) as pool:
-        start = time.perf_counter()
-        scores = list(pool.grade(paths))
-        seconds = (time.perf_counter() - start) / len(paths)
-    assert all(score.points == score.max_points for score in scores), "the reference lost points"
-    checks = statistics.mean(
-        sum(check.seconds for task in score.tasks for check in task.checks) for score in scores
-    )
-    return {"seconds": seconds, "checks": checks, "overhead": seconds - checks}
+def tasks() -> tuple[str, ...]:
+    """Return the tasks that both grade."""
+    found = lessons.lesson_named("lora").tasks
+    return tuple(task.name for task in found if not task.manual and task.name not in APART)
 
 
-class _Kept:
+def submission() -> NotebookNode:
+    """Return the solution notebook, without its demonstrations, and with the imports."""
+    notebook = solutions.solution_notebook(solutions.source_of("lora"))
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if lessons.DEMONSTRATION not in cell.metadata.get("tags", [])
+    ]
+    imports = new_code_cell("import torch, torchvision, transformers", id="imports")
+    notebook.cells.insert(0, imports)
+    return notebook
+
+
+class Kept:
     """A sandbox that survives a batch: the warm-up is paid once, before the clock starts."""
 
-    def __init__(self, sandbox: launch.Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Keep `sandbox`."""
         self.isolation, self.fork = sandbox.isolation, sandbox.fork
         self._sandbox = sandbox
 
@@ -51,28 +78,96 @@ class _Kept:
         """Stay."""
 
 
+def ours(paths: Sequence[Path], sandbox: Sandbox, workers: int, whole: bool) -> float:
+    """Return the seconds for each of `paths`."""
+    options = Options(seed=1, tasks=None if whole else tasks())
+    with Pool(lambda: Kept(sandbox), options, workers) as pool:
+        began = time.perf_counter()
+        scores = list(pool.grade(paths))
+        seconds = time.perf_counter() - began
+    assert all(score.points == score.max_points for score in scores), "a reference lost points"
+    return seconds / len(paths)
+
+
+def nbgrader(count: int, folder: Path) -> float:
+    """Return the seconds for each of `count` submissions by `nbgrader autograde`."""
+    notebook = submission()
+    marks = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+    is_check = [mark.get("grade") and not mark.get("solution") for mark in marks]
+    checks = [cell for cell, is_one in zip(notebook.cells, is_check, strict=True) if is_one]
+    for cell in checks:
+        name = cell.metadata["nbgrader"]["grade_id"]
+        cell.source = IN_KERNEL.format(task=name) if name in tasks() else "0.0"
+    # at the end: hidden checks of one task use the answers to others
+    rest = [cell for cell, is_one in zip(notebook.cells, is_check, strict=True) if not is_one]
+    notebook.cells = rest + checks
+    for place in ("source", *(f"submitted/s{number:03d}" for number in range(count))):
+        path = folder / place / "lora" / "lora.ipynb"
+        path.parent.mkdir(parents=True)
+        nbformat.write(notebook, path)
+    command(folder, "generate_assignment", "lora")
+    began = time.perf_counter()
+    command(folder, "autograde", "lora")
+    seconds = (time.perf_counter() - began) / count
+    with Gradebook(f"sqlite:///{folder}/gradebook.db") as book:
+        worth = sum(t.points for t in lessons.lesson_named("lora").tasks if t.name in tasks())
+        scores = [each.score for each in book.assignment_submissions("lora")]
+        assert scores == [worth] * count, f"nbgrader gave {scores}, not {worth}"
+    return seconds
+
+
+def command(folder: Path, *words: str) -> None:
+    line = [sys.executable, "-m", "nbgrader", *words, "--course-dir", str(folder)]
+    path = f"{lessons.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    mine = {"PYTHONPATH": path, "AUTOGRADER_DATA": str(folder / "data")}
+    # nbgrader calls alembic, which lies beside this Python
+    mine["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    ended = subprocess.run(  # in the folder: where it is called, nbgrader reads a configuration
+        line, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **mine}
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def measured(sizes: Sequence[int], count: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for each system, number of workers and size."""
+    paths = [folder / "ours" / f"s{number:03d}.ipynb" for number in range(max(sizes))]
+    paths[0].parent.mkdir()
+    text = nbformat.writes(submission())
+    for path in paths:
+        path.write_text(text, encoding="utf-8")
+    row = {"system": "nbgrader", "lesson": "10 tasks", "workers": 1, "submissions": count}
+    yield {**row, "seconds_each": nbgrader(count, folder / "nbgrader")}
+    with launch.start((lessons.ROOT,)) as sandbox:
+        ours(paths[:2], sandbox, 2, whole=False)
+        # the smallest again at the end: a machine's speed drifts. The largest by two workers only:
+        # one takes twice as long, and shows nothing more
+        for size in (*sizes, min(sizes)):
+            for workers in (1, 2) if size < max(sizes) else (2,):
+                row = {"system": "ours", "lesson": "10 tasks", "workers": workers}
+                cost = ours(paths[:size], sandbox, workers, whole=False)
+                yield {**row, "submissions": size, "seconds_each": cost}
+        row = {"system": "ours", "lesson": "whole", "workers": 2, "submissions": min(sizes)}
+        yield {**row, "seconds_each": ours(paths[: min(sizes)], sandbox, 2, whole=True)}
+
+
 @click.command()
-@click.option("--submissions", default=20, show_default=True, type=click.IntRange(min=6))
-@click.option("--small", default=5, show_default=True, type=click.IntRange(min=1))
-def main(submissions: int, small: int) -> None:
-    """Measure the cost of a warm submission."""
-    source = next(path for path in lessons.sources() if path.stem.endswith("lora"))
-    with tempfile.TemporaryDirectory() as folder, launch.start() as sandbox:
-        paths = [Path(folder, f"s{number:03d}.ipynb") for number in range(submissions)]
-        for path in paths:
-            nbformat.write(lessons.solution_notebook(source), path)
-        batch(paths[:1], sandbox)
-        few, many = batch(paths[:small], sandbox), batch(paths, sandbox)
-    figures = {
-        "submissions": submissions,
-        "isolation": sandbox.isolation,
-        "seconds_per_submission": round(many["seconds"], 3),
-        "checks_seconds": round(many["checks"], 3),
-        "overhead_seconds": round(many["overhead"], 3),
-        f"overhead_seconds_at_{small}": round(few["overhead"], 3),
-        "growth": round(many["seconds"] / few["seconds"], 3),
-    }
-    click.echo(json.dumps(figures))
+@click.option("--sizes", default="20,100,500", show_default=True, help="Submissions, for ours.")
+@click.option("--nbgrader", "count", default=10, show_default=True, help="Submissions, for it.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the rows here.")
+def main(sizes: str, count: int, out: Path | None) -> None:
+    """Measure what grading costs per submission."""
+    table = Table(title="Grading, seconds for each submission", title_justify="left")
+    for name in ("system", "lesson", "workers", "submissions", "seconds_each"):
+        table.add_column(name.replace("_", " "))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in measured([int(size) for size in sizes.split(",")], count, Path(folder)):
+            rows.append(row)
+            click.echo(json.dumps(row), err=True)
+            table.add_row(*map(str, list(row.values())[:-1]), f"{row['seconds_each']:.3f}")
+    Console().print(table)
+    if out:
+        out.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Image data for the lessons: a balanced subset of MNIST that needs no download, or all of it.
+"""Data for the lessons, all without a download: a balanced subset of MNIST, interview questions.
 
 MNIST is by Yann LeCun, Corinna Cortes and Christopher J.C. Burges; course/data/README.md states
-source and licence.
+sources and licences.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torchvision
 from torch.utils.data import TensorDataset
 
 SUBSET = Path(__file__).parent / "data" / "mnist.npz"
+QUESTIONS = Path(__file__).parent / "data" / "interview_questions.jsonl"
 CACHE = Path.home() / ".cache" / "fine-tuning-interviews"  # where full=True looks for the files
 
 # Of all pixels of the 60,000 training images, black as 0 and white as 1.
@@ -60,6 +62,27 @@ def mnist(
     images = (pixels[rows].unsqueeze(1).float() / 255 - MEAN) / STD  # (N, 1, 28, 28)
     classes = is_digit[rows].int().argmax(dim=1)  # (N,)
     return TensorDataset(images, classes)
+
+
+def interview_questions(split: str) -> tuple[list[str], torch.Tensor, list[str]]:
+    """Load short questions from machine-learning interviews, and the topic of each.
+
+    split     "train" (360 questions), "validation" (120) or "test" (120)
+
+    Returns texts, a list of N strings; labels (N,), int64, in [0, 8); and the names of the topics:
+    label k stands for topics[k]. Always in the same order, which repeats the topics in turn, so the
+    first n are balanced to within one question; shuffle in the loader.
+
+    Raises ValueError for another split.
+    """
+    lines = QUESTIONS.read_text(encoding="utf-8").splitlines()
+    questions = [json.loads(line) for line in lines]
+    topics = sorted({question["topic"] for question in questions})
+    chosen = [question for question in questions if question["split"] == split]
+    if not chosen:
+        raise ValueError(f'split is "train", "validation" or "test", not {split!r}')
+    labels = torch.tensor([topics.index(question["topic"]) for question in chosen])  # (N,)
+    return [question["text"] for question in chosen], labels, topics
 
 
 def _subset(split: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run from a clone: no installation needed
 
-from autograder import lessons  # noqa: E402
+from autograder import build, solutions  # noqa: E402
 
 CELLS = ROOT / "examples" / "cells.py"
 OUT = ROOT / "examples" / "submissions"
@@ -60,9 +60,8 @@ def compose(name: str) -> NotebookNode:
     Raises:
         ValueError: it has a cell for a task that the lesson has not.
     """
-    source = next(path for path in lessons.sources() if path.stem[3:] == LESSON)
-    solved = lessons.solution_notebook(source)
-    notebook, own = lessons.release(solved), own_cells()[name]
+    solved = solutions.solution_notebook(solutions.source_of(LESSON))
+    notebook, own = build.release(solved), own_cells()[name]
     answers = 0
     for cell, solution in zip(notebook.cells, solved.cells, strict=True):
         mark = cell.metadata.get("nbgrader", {})

@@ -15,8 +15,8 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import lessons
-from autograder.grade import Options, Score
+from autograder import lessons, plugin, solutions
+from autograder.grade import Options, Score, TaskScore
 from autograder.notebook import Cell
 from autograder.pool import Pool
 from autograder.sandbox import launch
@@ -24,14 +24,15 @@ from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.process import Child
 from autograder.sandbox.session import Session
 from autograder.student import InProcess, Student
+from tests.browser import browser, page  # noqa: F401 - fixtures, for every test
+from tests.postgresql import postgresql  # noqa: F401
 
 torch.set_num_threads(1)  # a process that has run threads must not fork
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
-KILLS: dict[str, dict[str, dict[str, bool]]] = {}
-"""task → mutant → check → whether it failed: filled by the bank, printed at the end"""
-HIDDEN: set[tuple[str, str]] = set()
+KILLS: dict[str, dict[str, dict[str, dict[str, bool]]]] = {}
+"""lesson → task → mutant → check → whether it failed: filled by the bank, printed at the end"""
 ATTACKS: dict[str, dict[str, bool]] = {}
 """family → attack → whether it was stopped: filled by the attack suite, printed at the end"""
 
@@ -40,6 +41,14 @@ ATTACKS: dict[str, dict[str, bool]] = {}
 def no_rewriting() -> None:
     """Import checks as the grader does: pytest's rewriting of asserts would show their source."""
     sys.meta_path[:] = [each for each in sys.meta_path if "Rewriting" not in type(each).__name__]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_practises(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Record what the tests check in a folder of their own, never in a person's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOGRADER_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 # -------------------------------------------------------------------------------------- the sandbox
@@ -88,7 +97,7 @@ def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) 
     """Let the commands use the session's warm processes instead of new ones."""
     chosen = {"": sandbox, "none": unboxed}
     monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": chosen[isolation])
-    monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(): unboxed)
+    monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(), warm=(): unboxed)
 
 
 def cells(*sources: str) -> list[Cell]:
@@ -148,9 +157,29 @@ def pooled(
         yield from pool.grade(paths)
 
 
+def decided(task: TaskScore) -> list[plugin.CheckResult]:
+    """The checks of a task that this machine can decide: without a GPU not all."""
+    return [check for check in task.checks if check.outcome != "not_counted"]
+
+
+def countable(score: Score) -> float:
+    """What a lesson is worth on this machine."""
+    left_out = sum(c.max_points for t in score.tasks for c in t.checks if c not in decided(t))
+    return lessons.lesson_named(score.lesson).max_points - left_out
+
+
 def descendants() -> set[int]:
     """The processes below this one, whatever namespace they are in."""
     return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def busy(pid: int) -> set[int]:
+    """The processes below that one which are using a CPU just now."""
+    found = set()
+    for each in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {each.pid} if each.cpu_percent(0.1) > 20 else set()
+    return found
 
 
 def settles(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
@@ -183,17 +212,9 @@ def lora() -> lessons.Lesson:
     return lessons.lesson_named("lora")
 
 
-def reference_cells(**replaced: str) -> list[str]:
-    """The lora reference's code cells without checks; `replaced`: another source for a task."""
-    source = next(path for path in lessons.sources() if path.stem.endswith("lora"))
-    found = []
-    for cell in lessons.solution_notebook(source).cells:
-        mark = cell.metadata.get("nbgrader", {})
-        is_demonstration = lessons.DEMONSTRATION in cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and not mark.get("grade") and not is_demonstration:
-            task = mark.get("grade_id", "").removeprefix("task-")
-            found.append(replaced.get(task, cell.source))
-    return found
+def reference_cells(lesson: str = "lora", **replaced: str) -> list[str]:
+    """A reference's code cells without checks; `replaced`: another source for a task."""
+    return [replaced.get(task, text) for task, text in solutions.reference_cells(lesson)]
 
 
 # ----------------------------------------------------------------------------------- closing tables
@@ -211,14 +232,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _print_kills(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.section("kill matrix: mutants of lora × checks")
-    for task, mutants in KILLS.items():
-        checks = list(dict.fromkeys(check for row in mutants.values() for check in row))
-        terminalreporter.write_line(f"\n{task}")
-        for number, check in enumerate(checks, start=1):
-            alone = sum(row[check] and sum(row.values()) == 1 for row in mutants.values())
-            kind = "hidden " if (task, check) in HIDDEN else "visible"
-            terminalreporter.write_line(f"  {number:2} {kind} kills {alone} alone: {check}")
-        for mutant, row in mutants.items():
-            marks = "".join("x" if row.get(check) else "." for check in checks)
-            terminalreporter.write_line(f"     {marks}  {mutant}")
+    for lesson, tasks in KILLS.items():
+        hidden = {
+            (check.task, check.name)
+            for check in plugin.census(plugin.files(lesson, hidden=True))
+            if check.hidden
+        }
+        terminalreporter.section(f"kill matrix: mutants of {lesson} × checks")
+        for task, mutants in tasks.items():
+            checks = list(dict.fromkeys(check for row in mutants.values() for check in row))
+            terminalreporter.write_line(f"\n{task}")
+            for number, check in enumerate(checks, start=1):
+                rows = [row for row in mutants.values() if row.get(check)]
+                alone = sum(sum(row.values()) == 1 for row in rows)
+                kind = "hidden " if (task, check) in hidden else "visible"
+                terminalreporter.write_line(f"  {number:2} {kind} kills {alone} alone: {check}")
+            for mutant, row in mutants.items():
+                marks = "".join("x" if row.get(check) else "." for check in checks)
+                terminalreporter.write_line(f"     {marks}  {mutant}")

@@ -1,4 +1,4 @@
-"""The bank: no wrong answer of the lora lesson is accepted, no right one rejected.
+"""The bank: of no lesson is a wrong answer accepted, or a right one rejected.
 
 Each mutant and alternate is a notebook: the reference's code cells, then its own. All of them go
 through the real pool and the real sandbox, with one warm process.
@@ -7,158 +7,203 @@ through the real pool and the real sandbox, with one warm process.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import jupytext
 import pytest
 
-from autograder import lessons, plugin
+from autograder import lessons, plugin, solutions
 from autograder.grade import Options, Score
-from tests.conftest import HIDDEN, KILLS, ROOT, lora, pooled, reference_cells, write_notebook
+from tests.conftest import (
+    KILLS,
+    ROOT,
+    countable,
+    decided,
+    pooled,
+    reference_cells,
+    write_notebook,
+)
 
-BANK = ROOT / "tests" / "submissions" / "lora"
+BANK = ROOT / "tests" / "submissions"
 WORKERS = os.cpu_count() or 1
+LESSONS = [source.stem[3:] for source in solutions.sources()]
+QUESTIONS = ("_numbers", "_statements")
 
 
-def bank(kind: str) -> list[tuple[str, str, str]]:
-    """The (name, task, source) of each cell of mutants.py or alternates.py."""
-    found = jupytext.read(BANK / f"{kind}s.py", fmt="py:percent").cells
-    return [
+@cache
+def bank(lesson: str, kind: str) -> tuple[tuple[str, str, str], ...]:
+    """The (name, task, source) of each cell of a lesson's mutants.py or alternates.py."""
+    found = jupytext.read(BANK / lesson / f"{kind}s.py", fmt="py:percent").cells
+    return tuple(
         (cell.metadata[kind], cell.metadata.get("task", ""), cell.source)
         for cell in found
         if kind in cell.metadata
-    ]
+    )
 
 
-MUTANTS, ALTERNATES = bank("mutant"), bank("alternate")
+MUTANTS = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "mutant")]
+ALTERNATES = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "alternate")]
+each_lesson = pytest.mark.parametrize("lesson", LESSONS)
 
 
-def graded(paths, sandbox, **options) -> dict[str, Score]:
-    scores = pooled(paths, lambda: sandbox, Options(seed=1, lesson="lora", **options), WORKERS)
+def graded(lesson, paths, sandbox, **options) -> dict[str, Score]:
+    scores = pooled(paths, lambda: sandbox, Options(seed=1, lesson=lesson, **options), WORKERS)
     return {Path(score.submission).stem: score for score in scores}
 
 
 @pytest.fixture(scope="session")
-def mutants(sandbox, tmp_path_factory) -> dict[str, Score]:
-    """Every mutant's score on its own task."""
-    folder, by_task = tmp_path_factory.mktemp("mutants"), defaultdict(list)
-    before = reference_cells()
-    for name, task, source in MUTANTS:
-        by_task[task].append(
-            write_notebook(folder / task / f"{task}:{name}.ipynb", [*before, source])
-        )
-    scores = {}
-    for task, paths in by_task.items():
-        for key, score in graded(paths, sandbox, tasks=(task,)).items():
-            scores[key] = score
-            checks = score.tasks[0].checks if score.tasks else ()
-            KILLS.setdefault(task, {})[key.partition(":")[2]] = {
-                check.name: check.outcome != "passed" for check in checks
-            }
-    return scores
+def mutants(sandbox, tmp_path_factory):
+    """`mutants(lesson)`: every mutant's score on its own task."""
+
+    @cache
+    def of(lesson: str) -> dict[tuple[str, str], Score]:
+        folder, before = tmp_path_factory.mktemp("mutants"), reference_cells(lesson)
+        scores, kills = {}, KILLS.setdefault(lesson, {})
+        for task in dict.fromkeys(task for _, task, _ in bank(lesson, "mutant")):
+            paths = [
+                write_notebook(folder / task / f"{name}.ipynb", [*before, source])
+                for name, its, source in bank(lesson, "mutant")
+                if its == task
+            ]
+            for name, score in graded(lesson, paths, sandbox, tasks=(task,)).items():
+                scores[task, name] = score
+                checks = decided(score.tasks[0]) if score.tasks else []
+                row = {check.name: check.outcome != "passed" for check in checks}
+                kills.setdefault(task, {})[name] = row
+        return scores
+
+    return of
 
 
 @pytest.fixture(scope="session")
-def alternates(sandbox, tmp_path_factory) -> dict[str, Score]:
-    """Every alternate's score on all tasks."""
-    folder, before = tmp_path_factory.mktemp("alternates"), reference_cells()
-    paths = [
-        write_notebook(folder / f"{name}.ipynb", [*before, source])
-        for name, _, source in ALTERNATES
-    ]
-    return graded(paths, sandbox)
+def alternates(sandbox, tmp_path_factory):
+    """`alternates(lesson)`: every alternate's score on all tasks."""
+
+    @cache
+    def of(lesson: str) -> dict[str, Score]:
+        folder, before = tmp_path_factory.mktemp("alternates"), reference_cells(lesson)
+        paths = [
+            write_notebook(folder / f"{name}.ipynb", [*before, source])
+            for name, _, source in bank(lesson, "alternate")
+        ]
+        return graded(lesson, paths, sandbox)
+
+    return of
 
 
 def lost(score: Score) -> list[str]:
     return [
         f"{check.task}:{check.name} ({check.message})"
         for task in score.tasks
-        for check in task.checks
+        for check in decided(task)
         if check.outcome != "passed"
     ]
 
 
-def hidden_checks() -> list[plugin.CheckResult]:
-    return [check for check in plugin.census(plugin.files("lora", hidden=True)) if check.hidden]
+def checks_of(lesson: str, hidden: bool | None = None) -> list[plugin.CheckResult]:
+    """The checks of a lesson: all, or those that are hidden or not."""
+    found = plugin.census(plugin.files(lesson, hidden=True))
+    return [check for check in found if hidden is None or check.hidden is hidden]
 
 
-def test_the_bank_is_large_enough_and_its_names_are_unique():
-    assert len(MUTANTS) >= 40
-    assert len(ALTERNATES) >= 8
-    assert len({(task, name) for name, task, _ in MUTANTS}) == len(MUTANTS)
-    assert len({name for name, _, _ in ALTERNATES}) == len(ALTERNATES)
+def graded_tasks(lesson: str) -> list[lessons.Task]:
+    return [task for task in lessons.lesson_named(lesson).tasks if not task.manual]
 
 
-def test_every_task_has_mutants_named_after_their_mistake():
-    tasks = {task.name for task in lora().tasks if not task.manual}
-    assert {task for _, task, _ in MUTANTS} == tasks
-    assert [name for name, _, source in MUTANTS if not source.lstrip().startswith('"""')] == []
+@each_lesson
+def test_the_bank_is_large_enough_and_its_names_are_unique(lesson):
+    wrong, right = bank(lesson, "mutant"), bank(lesson, "alternate")
+    coding = len([t for t in graded_tasks(lesson) if not t.name.endswith(QUESTIONS)])
+    assert len(wrong) >= min(40, 5 * coding)
+    assert len(right) >= min(8, 2 * coding)
+    assert len({(task, name) for name, task, _ in wrong}) == len(wrong)
+    assert len({name for name, _, _ in right}) == len(right)
 
 
-@pytest.mark.parametrize("name, task", [(name, task) for name, task, _ in MUTANTS])
-def test_a_mutant_loses_points_on_its_task(mutants, name, task):
-    score = mutants[f"{task}:{name}"]
+@each_lesson
+def test_every_task_has_mutants_and_each_tells_its_mistake(lesson):
+    wrong = bank(lesson, "mutant")
+    assert {task for _, task, _ in wrong} == {task.name for task in graded_tasks(lesson)}
+    told = (*wrong, *bank(lesson, "alternate"))
+    assert [name for name, _, source in told if not source.lstrip().startswith('"""')] == []
+
+
+@pytest.mark.parametrize(
+    "lesson, name, task", [(lesson, name, task) for lesson, name, task, _ in MUTANTS]
+)
+def test_a_mutant_loses_points_on_its_task(mutants, lesson, name, task):
+    score = mutants(lesson)[task, name]
     assert score.status == "graded", score.problems
     assert score.points < score.max_points
     assert not [check.name for check in score.tasks[0].checks if check.outcome == "error"]
 
 
-@pytest.mark.parametrize("name", [name for name, _, _ in ALTERNATES])
-def test_an_alternate_gets_full_marks(alternates, name):
-    score = alternates[name]
+@pytest.mark.parametrize("lesson, name", [(lesson, name) for lesson, name, _, _ in ALTERNATES])
+def test_an_alternate_gets_full_marks(alternates, lesson, name):
+    score = alternates(lesson)[name]
     assert score.status == "graded", score.problems
     assert lost(score) == []
-    assert score.points == score.max_points == lora().max_points
+    assert score.points == score.max_points == countable(score)
 
 
-def test_each_hidden_check_alone_kills_some_mutant(mutants):
+@each_lesson
+def test_each_hidden_check_alone_kills_some_mutant(mutants, lesson):
+    mutants(lesson)
     alone = set()
-    for task, rows in KILLS.items():
+    for task, rows in KILLS[lesson].items():
         for row in rows.values():
             failed = [check for check, fails in row.items() if fails]
             if len(failed) == 1:
                 alone.add((task, failed[0]))
-    counted = {(check.task, check.name) for check in hidden_checks() if check.max_points}
-    HIDDEN.update((check.task, check.name) for check in hidden_checks())
-    assert counted - alone == set()
+    counted = {(check.task, check.name) for check in checks_of(lesson, True) if check.max_points}
+    tasks = KILLS[lesson].items()
+    ran = {(task, check) for task, rows in tasks for row in rows.values() for check in row}
+    assert (counted & ran) - alone == set()
 
 
-def test_the_points_of_visible_and_hidden_checks_sum_to_the_task_s():
-    checks = plugin.census(plugin.files("lora", hidden=True))
-    for task in lora().tasks:
-        if not task.manual:
-            assert (
-                sum(check.max_points for check in checks if check.task == task.name) == task.points
-            )
+@each_lesson
+def test_the_points_of_visible_and_hidden_checks_sum_to_the_task_s(lesson):
+    checks = checks_of(lesson)
+    worth = {task.name: task.points for task in graded_tasks(lesson)}
+    assert worth == {
+        task: sum(check.max_points for check in checks if check.task == task) for task in worth
+    }
 
 
-def test_each_coding_task_has_three_hidden_checks_at_least():
-    questions = ("lora_numbers", "lora_statements")
-    hidden = hidden_checks()
-    for task in lora().tasks:
-        if not task.manual and task.name not in questions:
-            assert sum(check.task == task.name for check in hidden) >= 3, task.name
+@each_lesson
+def test_each_coding_task_has_three_hidden_checks_at_least(lesson):
+    hidden = [check.task for check in checks_of(lesson, True)]
+    coding = [t.name for t in graded_tasks(lesson) if not t.name.endswith(QUESTIONS)]
+    assert {task: hidden.count(task) for task in coding if hidden.count(task) < 3} == {}
 
 
-def test_every_check_has_a_requirement_in_words():
-    for check in plugin.census(plugin.files("lora", hidden=True)):
+@each_lesson
+def test_every_task_has_a_visible_check(lesson):
+    visible = {check.task for check in checks_of(lesson, False)}
+    assert visible == {task.name for task in graded_tasks(lesson)}
+
+
+@each_lesson
+def test_every_check_has_a_requirement_in_words(lesson):
+    for check in checks_of(lesson):
         assert " " in check.requirement and check.requirement != check.name
         assert check.requirement.endswith("."), check.name
 
 
-def test_the_reference_gets_full_marks(sandbox):
-    source = next(path for path in lessons.sources() if path.stem.endswith("lora"))
-    [score] = graded([source], sandbox).values()
+@each_lesson
+def test_the_reference_gets_full_marks(sandbox, lesson):
+    [score] = graded(lesson, [solutions.source_of(lesson)], sandbox).values()
     assert score.status == "graded"
     assert lost(score) == []
     assert score.percent == 100.0
     assert list(score.problems) == []
 
 
-def test_the_untouched_release_gets_nothing(sandbox):
-    [score] = graded([lora().notebook], sandbox).values()
+@each_lesson
+def test_the_untouched_release_gets_nothing(sandbox, lesson):
+    [score] = graded(lesson, [lessons.lesson_named(lesson).notebook], sandbox).values()
     assert score.status == "graded"
     assert score.points == 0
-    assert score.max_points == lora().max_points
+    assert score.max_points == countable(score)
     assert list(score.problems) == []

@@ -25,6 +25,7 @@ from autograder.sandbox.launch import Limits
 from tests.conftest import (
     ATTACKS,
     ROOT,
+    countable,
     descendants,
     lora,
     pooled,
@@ -37,6 +38,8 @@ FOLDER = ROOT / "tests" / "submissions" / "hostile"
 FAMILIES = ("tampering", "forging", "reading", "denial")
 LIMITS = Limits(memory=512 << 20)
 SECONDS = 45.0
+QUICK, LONG = 5.0, session.CELL_SECONDS
+"""Seconds that a cell may take; who reads a whole disk, cold, needs the longer ones."""
 EVERY = 20
 """An honest submission after so many attacks."""
 
@@ -99,23 +102,24 @@ def why_not_stopped(attack: Attack, score: Score) -> str:
 @pytest.fixture(scope="module")
 def graded(sandbox, tmp_path_factory) -> dict[tuple[str, str], Score]:
     """Every attack's score, and the honest ones', by family and name."""
-    folder, stubs, reference = tmp_path_factory.mktemp("attacks"), untouched_cells(), None
-    by_task: dict[str, list[Path]] = defaultdict(list)
-    reference = reference_cells()
+    folder = tmp_path_factory.mktemp("attacks")
+    stubs, reference = untouched_cells(), reference_cells()
+    groups: dict[tuple[str, float], list[Path]] = defaultdict(list)
     for number, attack in enumerate(ALL):
         if number % EVERY == 0:
             honest = folder / "honest" / f"{number}.ipynb"
-            by_task[""].append(write_notebook(honest, reference))
+            groups["", QUICK].append(write_notebook(honest, reference))
         before = reference if attack.task else stubs
         path = folder / attack.family / f"{attack.name}.ipynb"
-        by_task[attack.task].append(write_notebook(path, [*before, attack.source]))
-    by_task[""].append(write_notebook(folder / "honest" / "last.ipynb", reference))
+        seconds = LONG if attack.family == "reading" else QUICK
+        groups[attack.task, seconds].append(write_notebook(path, [*before, attack.source]))
+    groups["", LONG].append(write_notebook(folder / "honest" / "last.ipynb", reference))
     scores = {}
     processes = descendants()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugin, "CALL_SECONDS", 3.0)
-        patch.setattr(session, "CELL_SECONDS", 5.0)
-        for task, paths in by_task.items():
+        for (task, seconds), paths in groups.items():
+            patch.setattr(session, "CELL_SECONDS", seconds)
             tasks = (task,) if task else None
             options = Options(3, SECONDS, limits=LIMITS, lesson="lora", tasks=tasks)
             for score in pooled(paths, lambda: sandbox, options, os.cpu_count() or 1):
@@ -140,7 +144,7 @@ def test_an_attack_is_made_and_gains_nothing(graded, attack):
 def test_honest_submissions_between_them_keep_their_scores(graded):
     honest = [score for (family, _), score in graded.items() if family == "honest"]
     assert len(honest) > len(ALL) / EVERY
-    assert {(score.status, score.points) for score in honest} == {("graded", lora().max_points)}
+    assert {(score.status, score.points - countable(score)) for score in honest} == {("graded", 0)}
     assert [problem for score in honest for problem in score.problems] == []
 
 

@@ -24,7 +24,7 @@ from autograder.sandbox import harden, zygote
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 COURSE = PACKAGE.parent / "course"
-INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "harden.py")
+INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "tensors.py", "harden.py")
 
 SCRATCH = 64 << 20
 ENVIRONMENT = {
@@ -103,6 +103,7 @@ def seccomp_program(sockets: bool = True) -> bytes:
     rules.add_rule(denied, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
     rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.EQ, harden.PR_SET_CHILD_SUBREAPER))
     ignored = seccomp.ERRNO(0)
+    rules.add_rule(ignored, "sched_setaffinity")  # the CPU on which it is timed is ours to choose
     rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all
     for option in (socket.SO_SNDBUF, SO_SNDBUFFORCE):  # without effect: buffers are counted
         level = seccomp.Arg(1, seccomp.EQ, socket.SOL_SOCKET)
@@ -137,13 +138,19 @@ def unused_uid() -> int:
     return next(uid for uid in range(61184, 65520) if uid not in taken)
 
 
-def command(mode: str, hide: tuple[Path, ...] = (), scratch: int = SCRATCH) -> list[str]:
+def command(
+    mode: str,
+    hide: tuple[Path, ...] = (),
+    scratch: int = SCRATCH,
+    devices: tuple[Path, ...] = (),
+) -> list[str]:
     """Return the command that starts a zygote in a sandbox.
 
     Args:
         mode: ``nested`` or ``single``.
         hide: folders that must not be seen, wherever the interpreter's folders may hold them.
         scratch: bytes of files, in each of /tmp and /dev/shm.
+        devices: files in /dev that are there inside too: a GPU's.
     """
     root = os.geteuid() == 0
     python, binds = _interpreter()
@@ -169,6 +176,10 @@ def command(mode: str, hide: tuple[Path, ...] = (), scratch: int = SCRATCH) -> l
     if mode == "single" and not root:
         line += ["--ro-bind", "/proc/sys", "/proc/sys"]
     line += ["--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # zero can be mapped, shared
+    for device in devices:
+        line += ["--dev-bind", str(device), str(device)]
+    if devices:  # CUDA looks there which devices there are
+        line += ["--ro-bind-try", "/sys", "/sys"]
     for folder in ("/tmp", "/dev/shm"):
         line += ["--perms", "1777", "--size", str(scratch), "--tmpfs", folder]
     own = [(COURSE, "/sandbox/course"), (HERE / "stub.py", "/sandbox/autograder/__init__.py")]

@@ -105,7 +105,8 @@ class Executor:
         for frame, line in traceback.walk_tb(error.__traceback__):
             cell = self._locate(frame.f_code.co_filename)
             if cell is not None:
-                where = f"{cell}, line {line}"
+                name = frame.f_code.co_qualname[: MAX_NAME // 2]
+                where = f"{name}, {cell}, line {line}".removeprefix("<module>, ")
         return where
 
 

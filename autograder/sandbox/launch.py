@@ -44,7 +44,12 @@ class Zygote:
     """A warm process, ready to fork children; a context manager."""
 
     def __init__(
-        self, isolation: str, hide: tuple[Path, ...] = (), scratch: int = bubblewrap.SCRATCH
+        self,
+        isolation: str,
+        hide: tuple[Path, ...] = (),
+        scratch: int = bubblewrap.SCRATCH,
+        devices: tuple[Path, ...] = (),
+        warm: tuple[str, ...] = (),
     ) -> None:
         """Start it and wait until it is warm.
 
@@ -52,12 +57,14 @@ class Zygote:
             isolation: ``nested``, ``single``, ``container`` or ``none``.
             hide: folders that a submission must not see even if the interpreter's hold them.
             scratch: bytes of files where the isolation is ``single``; else each child has its own.
+            devices: files in /dev that are there inside too: a GPU's.
+            warm: where the isolation is ``none``, the modules to import [`zygote.WARM`].
 
         Raises:
             SandboxError: it did not start, or sees from inside what it should not.
         """
         self.isolation = isolation
-        self._hide, self._scratch = hide, scratch
+        self._hide, self._scratch, self._devices, self._warm = hide, scratch, devices, warm
         self._uid = container.uid_for(hide) if isolation == "container" else None
         self._filter = b""
         if isolation != "none":
@@ -67,6 +74,7 @@ class Zygote:
         if isolation == "none":
             self._folder = Path(tempfile.mkdtemp(prefix="autograder-"))
         elif self._uid is not None:
+            container.end(self._uid)  # a killed run's files, which a submission could read
             self._folder = container.package()
         self._control, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inside, tempfile.TemporaryFile() as errors:
@@ -97,10 +105,10 @@ class Zygote:
 
     def _command(self) -> list[str]:
         if self.isolation == "none":
-            return [sys.executable, "-m", zygote.__name__, "none"]
+            return [sys.executable, "-m", zygote.__name__, "none", *self._warm]
         if self.isolation == "container":
             return container.command()
-        return bubblewrap.command(self.isolation, self._hide, self._scratch)
+        return bubblewrap.command(self.isolation, self._hide, self._scratch, self._devices)
 
     def _environment(self) -> dict[str, str]:
         if self._folder is None:
@@ -228,7 +236,49 @@ class Fresh:
         """Close."""
 
 
-Sandbox = Zygote | Fresh
+class Ahead:
+    """A sandbox that has forked some children before they are asked for; a context manager."""
+
+    def __init__(self, sandbox: Sandbox, limits: Limits, count: int) -> None:
+        """Fork `count` children.
+
+        Raises:
+            SandboxError: one could not be closed off, or the warm process is gone.
+        """
+        self.isolation: str = sandbox.isolation
+        self._sandbox, self._limits = sandbox, limits
+        self._ready = [sandbox.fork(limits) for _ in range(count)]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the warm process still runs."""
+        return self._sandbox.alive
+
+    def fork(self, limits: Limits) -> Child:
+        """Return a child that is there, of the same limits, or fork one.
+
+        Raises:
+            SandboxError: it could not be closed off, or the warm process is gone.
+        """
+        if self._ready and limits == self._limits:
+            return self._ready.pop()
+        return self._sandbox.fork(limits)
+
+    def close(self) -> None:
+        """End the children that nobody has asked for; the sandbox itself stays."""
+        while self._ready:
+            self._ready.pop().kill()
+
+    def __enter__(self) -> Ahead:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+
+Sandbox = Zygote | Fresh | Ahead
 
 
 def _place(source: int, target: int) -> None:

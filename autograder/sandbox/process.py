@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.freezer import Freezer
 
 BIRTH_SECONDS = 20
 
@@ -42,6 +43,7 @@ class Child:
         except TimeoutError:
             raise SandboxError(f"no answer within {BIRTH_SECONDS} s") from None
         self.pid = _pid_of(self._pidfd)
+        self.freezer = Freezer(self.pid)
 
     def signal_kill(self) -> None:
         """End it and all that it started: it is the init of its namespace."""

@@ -7,16 +7,20 @@ task begins. Too many deaths, or the submission's own deadline, end it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+import psutil
 
 from autograder.notebook import Cell
 from autograder.sandbox import wire
 from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.freezer import Took
 from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.process import Child, in_words
 from autograder.sandbox.watch import Watch
@@ -77,6 +81,8 @@ class Session:
         self._deaths = 0
         self._child: Child | None = None
         self._watch: Watch | None = None
+        self._held_still = False
+        self._took = Took(math.nan)
 
     def __enter__(self) -> Session:
         """Return itself."""
@@ -103,6 +109,47 @@ class Session:
         if self._child is None or self._watch is None:
             return False
         return not self._watch.exceeded and self._child.runs
+
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
+        """Return what `call`, of one request, returns, and how long the answer took."""
+        value = call()
+        return value, self._took
+
+    @contextlib.contextmanager
+    def held_still(self, cpu: int) -> Iterator[None]:
+        """Keep its processes on one CPU, and stopped except while they answer a request.
+
+        Raises:
+            Death: the process has ended.
+        """
+        if self._child is None:
+            raise Death("crashed", "The process of your code has ended.")
+        self._child.freezer.pin(cpu)
+        self._held_still = True
+        self._freeze()
+        try:
+            yield
+        finally:
+            self._held_still = False
+            if self._child is not None:
+                self._child.freezer.thaw()
+
+    def _freeze(self) -> None:
+        assert self._child is not None
+        try:
+            self._child.freezer.freeze()
+        except psutil.Error:
+            raise self._died(*self._how_it_ended()) from None
+
+    def restart(self) -> None:
+        """Begin again in a new process, as after a death, but at no cost.
+
+        Raises:
+            Exhausted: no time is left.
+            SandboxError: no process could be had.
+        """
+        self._end()
+        self.prepare()
 
     def begin_task(self, seconds: float) -> None:
         """Give what follows `seconds` in all, until this is called again."""
@@ -177,8 +224,15 @@ class Session:
         channel = self._child.channel
         try:
             channel.settimeout(max(until - time.monotonic(), 1e-3))
+            freezer = self._child.freezer
+            began = time.perf_counter()
+            freezer.thaw()
             wire.send(channel, nonce, request)
             echo, plain, blob = wire.receive(channel, (wire.MAX_PLAIN, wire.MAX_TENSORS), until)
+            self._took = Took(time.perf_counter() - began)
+            if self._held_still:
+                self._freeze()
+                self._took = Took(self._took.wall, freezer.cpu_seconds(), freezer.was_alone())
             if echo != nonce:
                 raise wire.WireError("a reply to another request")
             reply = wire.decode(plain, blob)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from autograder.sandbox.freezer import tree
 from autograder.sandbox.peak import field
 from autograder.sandbox.process import Child
 
@@ -45,7 +46,6 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.exceeded = ""
         self._child, self._limit = child, limit
-        self._process = psutil.Process(child.pid)
         self._folders: list[int] = []
         self._sockets: int | None = None
         self._shares: dict[int, tuple[int, int]] = {}
@@ -66,7 +66,7 @@ class Watch(threading.Thread):
         while not self._done.wait(WATCH_SECONDS):
             try:
                 growth = self._held() - self._baseline
-            except (psutil.Error, OSError):
+            except OSError:
                 continue  # it is ending; the channel will say so
             free = psutil.virtual_memory().available
             if growth > self._limit:
@@ -88,17 +88,17 @@ class Watch(threading.Thread):
 
     def _held(self) -> int:
         """Return the bytes that the child and all that it started hold."""
-        status = _read(f"/proc/{self._process.pid}/status")
+        status = _read(f"/proc/{self._child.pid}/status")
         held = sum(field(status, name) for name in _KEPT)
-        forks = self._process.children(recursive=True)
-        if self._shares.keys() != {fork.pid for fork in forks}:
+        _, *forks = tree(self._child.pid)
+        if self._shares.keys() != set(forks):
             self._shares.clear()  # with other forks beside it, a fork's share is another
         shares = 0
         for fork in forks:
-            with contextlib.suppress(OSError, psutil.NoSuchProcess):
-                status = _read(f"/proc/{fork.pid}/status")
+            with contextlib.suppress(OSError):
+                status = _read(f"/proc/{fork}/status")
                 held += sum(field(status, name) for name in _KEPT if name != "RssAnon")
-                shares += self._share(fork.pid)
+                shares += self._share(fork)
         # A fork counts with its share of what several hold. Of what all of them have from the warm
         # process, which has it too, as its parent and the child do, their shares are this much:
         inherited = self._inherited * len(forks) // (len(forks) + 3)

@@ -1,16 +1,23 @@
 """What the author of a check writes with: each helper accepts the right and refuses the wrong."""
 
+import math
+
 import pytest
 import torch
 
 from autograder import checking
 from autograder.checking import (
+    LETTERS,
     CheckFailed,
     Inputs,
     award,
+    award_judgements,
     expect,
     expect_close,
     expect_equal,
+    expect_judgements,
+    expect_number,
+    expect_numbers,
     expect_raises,
     expect_shape,
     expect_tensor,
@@ -180,7 +187,7 @@ def test_expect_close_refuses_all_else(value, expected):
 
 def test_expect_close_says_by_how_much_but_not_what():
     said = refused(expect_close, 1.5 * ONES, ONES, "It is off.")
-    assert said.startswith("It is off.") and "0.5" in said and "tensor(" not in said
+    assert said.startswith("It is off.") and "off by 50 % of" in said and "tensor(" not in said
 
 
 def raiser(error, *bases):
@@ -275,3 +282,71 @@ def test_inputs_leave_torch_s_stream_alone():
     torch.manual_seed(0)
     Inputs((3,)).normal(5)
     assert torch.equal(torch.rand(3), expected)
+
+
+def guesses(right, wrong):
+    """Judgements of the first letters when the truth is a to h."""
+    letters = LETTERS[: right + wrong]
+    return {c: (c in "abcdefgh") is (number < right) for number, c in enumerate(letters)}
+
+
+@pytest.mark.parametrize("right, wrong, share", [(16, 0, 1), (12, 4, 0.5), (9, 0, 9 / 16)])
+def test_a_wrong_judgement_costs_what_a_right_one_earns(right, wrong, share):
+    if share == 1:
+        award_judgements(guesses(right, wrong), "abcdefgh")
+        return
+    with pytest.raises(CheckFailed, match=f"{right} right, {wrong} wrong") as raised:
+        award_judgements(guesses(right, wrong), "abcdefgh")
+    assert raised.value.share == share
+
+
+def test_judgements_that_are_none_count_neither_way():
+    odd = dict.fromkeys("ijkl", 1) | {"m": None, "z": True, 3: True}
+    with pytest.raises(CheckFailed, match="8 right, 0 wrong, 8 without") as raised:
+        award_judgements(guesses(8, 0) | odd, "abcdefgh")
+    assert raised.value.share == 0.5
+
+
+def test_guessing_every_statement_earns_less_than_a_tenth():
+    size = len(LETTERS)
+    shares = [
+        max(0, 2 * right - size) / size * math.comb(size, right) / 2**size
+        for right in range(size + 1)
+    ]
+    assert sum(shares) < 0.1
+
+
+@pytest.mark.parametrize("value", [12, 12.004, 11.996])
+def test_a_number_within_the_tolerance_is_right(value):
+    expect_number(Student(InProcess({"answer": value})), "answer", 12, within=0.005)
+
+
+@pytest.mark.parametrize("value", [12.01, -12, math.nan, math.inf, True, "12", None, [12]])
+def test_another_number_is_not(value):
+    with pytest.raises(CheckFailed, match="answer"):
+        expect_number(Student(InProcess({"answer": value})), "answer", 12, within=0.005)
+
+
+@pytest.mark.parametrize("value", [True, "12", [12], math.nan, math.inf])
+def test_an_answer_that_is_no_number_is_told(value):
+    with pytest.raises(CheckFailed, match="second is not a number"):
+        expect_numbers(Student(InProcess({"first": 1.5, "second": value})), ["first", "second"])
+
+
+def test_open_answers_are_no_mistake_and_do_not_count():
+    answers = Student(InProcess({"first": None, "second": 3}))
+    with pytest.raises(pytest.skip.Exception, match="Not answered yet: first"):
+        expect_numbers(answers, ["first", "second"])
+    with pytest.raises(pytest.skip.Exception, match="Not answered yet: c, d"):
+        expect_judgements(dict.fromkeys(LETTERS) | {"a": True, "b": False})
+    expect_numbers(answers, ["second"])
+    expect_judgements(dict.fromkeys(LETTERS, True))
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [None, {}, dict.fromkeys("abc"), dict.fromkeys(LETTERS, 1), dict.fromkeys(LETTERS + "q")],
+)
+def test_judgements_in_another_form_are_told(judged):
+    with pytest.raises(CheckFailed):
+        expect_judgements(judged)

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import matplotlib.pyplot as plt
 import pytest
 from click.testing import CliRunner
 
-from autograder import lessons
+from autograder import build as construction
+from autograder import solutions
 from autograder.cli import main
 from tests.conftest import ROOT, lora, reference_cells, write_notebook
 
@@ -54,7 +57,10 @@ def test_grade_leaves_all_it_promises(warm, notebooks, tmp_path):
     assert [list(line) for line in lines] == [KEYS, KEYS]
     assert [Path(line["submission"]).parent.name for line in lines] == ["anna", "bert"]
     assert [line["status"] for line in lines] == ["graded", "graded"]
-    assert [line["max_points"] for line in lines] == [lora().max_points] * 2
+    for line in lines:  # without a GPU a check is not counted
+        checks = [check for task in line["tasks"] for check in task["checks"]]
+        left_out = sum(c["max_points"] for c in checks if c["outcome"] == "not_counted")
+        assert line["max_points"] == lora().max_points - left_out
     assert all(line["isolation"] == "nested" for line in lines)
     with (out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -198,12 +204,209 @@ def test_check_is_2_for_what_cannot_be_read(warm, tmp_path, data):
 def test_check_is_2_for_wrong_usage(warm, tmp_path, notebooks):
     invoke("check", code=2)
     invoke("check", tmp_path / "none.ipynb", code=2)
-    said = invoke("check", notebooks / "anna" / "lora.ipynb", "--task", "nope", code=2).output
-    assert "nope" in said and "lora_forward" in said
+    for wrong, said in (("nope", "`autograder lessons`"), ("lora_foward", "mean lora_forward")):
+        came = invoke("check", notebooks / "anna" / "lora.ipynb", "--task", wrong, code=2).output
+        assert wrong in came and said in came
 
 
 def test_check_of_a_folder_names_the_folder(warm, notebooks):
     assert str(notebooks) in invoke("check", notebooks, code=2).output.replace("\n", "")
+
+
+# ------------------------------------------------------------------------------- progress and cards
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Where this test's learner is recorded."""
+    monkeypatch.setenv("AUTOGRADER_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def standing():
+    made = json.loads(invoke("progress", "--lesson", "lora", "--json", code=0).stdout)
+    return made["lessons"][0]
+
+
+def test_check_records_each_attempt_once(warm, data, tmp_path):
+    """Also where the notebook itself calls check(), which must do nothing here."""
+    path = write_notebook(
+        tmp_path / "lora.ipynb",
+        [
+            "from autograder import check, progress",
+            "import torch.nn.functional as F",
+            "def lora_forward(x, weight, *rest, bias=None): return F.linear(x, weight, bias)",
+            'assert check("lora_forward") == 0.0',
+            "progress()",
+        ],
+    )
+    for _ in range(2):
+        invoke("check", path, "--json", code=1)
+    made = standing()
+    tasks = {task["task"]: task for task in made["tasks"] if task["attempts"]}
+    assert tasks.keys() == {"lora_forward"}
+    assert tasks["lora_forward"]["attempts"] == 2
+    assert made["visible_points"] == tasks["lora_forward"]["visible_points_best"]
+    assert not tasks["lora_forward"]["done"]
+
+
+def test_the_untouched_lesson_is_no_attempt(warm, data):
+    invoke("check", lora().notebook, code=1)
+    assert not data.exists()
+
+
+def test_grading_records_nothing(warm, data, notebooks, tmp_path):
+    for isolation in ((), ("--no-sandbox",)):
+        args = ("--out", tmp_path / "out", "--force", *isolation)
+        invoke("grade", notebooks / "anna", *args, code=0)
+    assert not data.exists()
+
+
+def test_a_check_that_cannot_be_recorded_is_a_check_all_the_same(warm, data, notebooks):
+    data.write_text("a file stands where the folder should be")
+    ended = invoke("check", notebooks / "bert" / "lora.ipynb", "--json", code=1)
+    assert json.loads(ended.stdout)["status"] == "graded"
+    assert "not recorded" in ended.stderr and "AUTOGRADER_DATA" in ended.stderr
+
+
+def test_progress_is_a_table_of_visible_points(warm, data, notebooks, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    said = invoke("progress", code=0).output
+    assert "lora" in said and "Visible points" in said and "hidden" in said
+    invoke("check", notebooks / "anna" / "lora.ipynb", code=1)
+    said = invoke("progress", "--lesson", "04_lora", code=0).output
+    assert "lora_forward" in said and "hidden" in said
+    assert "lora" in invoke("progress", "--lesson", "nope", code=2).output
+
+
+def test_progress_of_a_record_that_cannot_be_read_is_2(data):
+    data.write_text("a file stands where the folder should be")
+    said = invoke("progress", code=2).output
+    assert str(data) in said and "AUTOGRADER_DATA" in said
+
+
+def test_progress_forgets_when_told_twice(warm, data, notebooks):
+    assert "Nothing" in invoke("progress", "--forget", code=0).output
+    invoke("check", notebooks / "anna" / "lora.ipynb", code=1)
+    assert "progress.json" in invoke("progress", "--forget", code=1).output  # nobody says yes
+    assert standing()["last_practised"]
+    invoke("progress", "--forget", "--yes", code=0)
+    assert standing()["last_practised"] is None
+
+
+def test_cards_lists_and_exports(data, tmp_path):
+    assert "lora" in invoke("cards", "--list", code=0).output
+    said = invoke("cards", "--export", tmp_path / "deck.apkg", "--lesson", "lora", code=0).output
+    assert "deck.apkg" in said and (tmp_path / "deck.apkg").stat().st_size > 1000
+    assert ".apkg" in invoke("cards", "--export", tmp_path / "deck.txt", code=2).output
+    assert not (tmp_path / "deck.txt").exists()
+    invoke("cards", "--export", tmp_path / "none" / "deck.apkg", code=2)
+    assert "lora" in invoke("cards", "--lesson", "nope", code=2).output
+    assert not data.exists()
+
+
+def test_cards_without_a_terminal_says_the_way_out(data):
+    said = invoke("cards", code=2).output
+    assert "--list" in said and "--export" in said
+
+
+class Terminal:
+    """The command `autograder cards` in a terminal of its own."""
+
+    def __init__(self, *args):
+        self.master, inside = pty.openpty()
+        command = [sys.executable, "-m", "autograder.cli", "cards", *args]
+        self.process = subprocess.Popen(
+            command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True, cwd=ROOT
+        )
+        os.close(inside)
+
+    def shows(self, text, press=""):
+        """Return what is shown until `text` is; press keys until then.
+
+        A key pressed before the command waits for it is lost; one pressed twice means nothing.
+        """
+        seen = b""
+        for _ in range(60):
+            os.write(self.master, press.encode())
+            while select.select([self.master], [], [], 1)[0]:
+                seen += os.read(self.master, 1 << 16)
+                if text.encode() in seen:
+                    return seen.decode()
+        raise AssertionError(seen)
+
+    def ended(self):
+        code = self.process.wait(60)
+        os.close(self.master)
+        return code
+
+
+def test_cards_in_a_terminal_keeps_each_rating_and_ends_at_ctrl_c(data):
+    terminal = Terminal("--lesson", "lora")
+    assert "Source" not in terminal.shows("Enter")
+    terminal.shows("4 easy", press="\r")
+    terminal.shows("Enter", press="4")
+    kept = json.loads((data / "cards.json").read_text())  # before the command has ended
+    assert len(kept["entries"]) == 1
+    assert "1 answer rated" in terminal.shows("not begun", press="\x03")
+    assert terminal.ended() == 130
+    assert json.loads((data / "cards.json").read_text()) == kept
+
+
+def test_cards_stops_at_q_with_0(data):
+    terminal = Terminal("--new", "1")
+    terminal.shows("Enter")
+    terminal.shows("No card was rated", press="q")
+    assert terminal.ended() == 0
+    assert not data.exists()
+
+
+# ----------------------------------------------------------------------------- report, gradescope
+
+
+def test_report_says_how_the_graded_did(warm, notebooks, tmp_path):
+    out = tmp_path / "results"
+    invoke("grade", notebooks, "--out", out, code=0)
+    ended = invoke("report", out, code=0)
+    assert ended.output.strip().endswith("results/report.html")
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "anna" in text and "bert" in text and text.count("<svg ") >= 2
+    invoke("report", out, "--format", "json", "--out", tmp_path / "figures.json", code=0)
+    [lesson] = json.loads((tmp_path / "figures.json").read_text())["lessons"]
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert lesson["tasks"][0]["earned"] == pytest.approx(
+        sum(line["tasks"][0]["points"] / line["tasks"][0]["max_points"] for line in lines) / 2
+    )
+    invoke("report", out, "--format", "canvas", code=0)
+    with (out / "canvas.csv").open(newline="") as file:
+        _, _, anna, bert = csv.reader(file)
+    assert [anna[3], bert[3]] == ["anna", "bert"]
+    assert [float(anna[-1]), float(bert[-1])] == [line["points"] for line in lines]
+
+
+def test_report_refuses_what_is_no_run(tmp_path):
+    said = invoke("report", tmp_path, code=2).output
+    assert "no results.jsonl here" in said and "--out" in said
+    (tmp_path / "results.jsonl").write_text('{"schema": 9}\n')
+    assert "schema 9" in invoke("report", tmp_path, code=2).output
+    (tmp_path / "results.jsonl").write_text("")
+    assert "nothing is graded yet" in invoke("report", tmp_path, code=2).output
+    assert "csv" in invoke("report", tmp_path, "--format", "pdf", code=2).output
+
+
+def test_gradescope_makes_a_zip_and_replaces_none_unasked(tmp_path):
+    path = tmp_path / "autograder.zip"
+    assert str(path) in invoke("gradescope", "--lesson", "lora", "--out", path, code=0).output
+    before = path.read_bytes()
+    said = invoke("gradescope", "--lesson", "sft", "--out", path, code=2).output
+    assert "--force" in said and path.read_bytes() == before
+    invoke("gradescope", "--lesson", "sft", "--out", path, "--force", code=0)
+    assert path.read_bytes() != before
+    other = tmp_path / "other.zip"
+    assert "lora" in invoke("gradescope", "--lesson", "nope", "--out", other, code=2).output
+    invoke("gradescope", "--lesson", "lora", "--out", tmp_path / "other.tar", code=2)
+    invoke("gradescope", "--lesson", "lora", "--out", tmp_path / "not" / "there.zip", code=2)
+    assert [each.name for each in tmp_path.iterdir()] == ["autograder.zip"]
 
 
 # --------------------------------------------------------------------------- lessons, build, doctor
@@ -222,15 +425,17 @@ def test_lessons_lists_the_catalogue():
 
 def test_build_says_what_differs(monkeypatch, tmp_path):
     invoke("build", "--check", code=0)
-    monkeypatch.setattr(lessons, "COURSE", tmp_path)
+    monkeypatch.setattr(construction, "COURSE", tmp_path)
     ended = invoke("build", "--check", code=1)
     assert "lora.ipynb" in ended.output and "autograder build" in ended.output
     assert list(tmp_path.iterdir()) == []
 
 
 def test_build_without_sources_is_2(monkeypatch, tmp_path):
-    monkeypatch.setattr(lessons, "SOURCES", tmp_path)
-    assert "cannot be built" in invoke("build", code=2).output
+    monkeypatch.setattr(solutions, "SOURCES", tmp_path)
+    for option in ("--check", "--solutions"):
+        assert "no solutions here" in invoke("build", option, code=2).output
+    assert "clone of the repository" in " ".join(invoke("build", code=2).output.split())
 
 
 def test_doctor_finds_a_sandbox(warm):

@@ -4,7 +4,7 @@ import pytest
 
 from autograder import console
 from autograder.doctor import Finding
-from tests.autograder.test_feedback import hostile_score
+from tests.autograder.test_feedback import hostile_score, standing
 from tests.autograder.test_results import score
 
 ODD = "[red]x[/red] [link=http://x]y[/link] [/] \x1b[2J\x1b]0;title\x07\r\x08\u202e\ud800 \x9b5n"
@@ -79,6 +79,15 @@ def test_findings_are_printed_with_the_way_to_mend_them(capsys):
     printed = capsys.readouterr().out
     expect_harmless(printed)
     assert "apt-get install bubblewrap" in printed and "✓" in printed and "✗" in printed
+
+
+def test_a_learner_s_progress_is_printed_as_it_is(capsys):
+    console.show_progress([standing(ODD)])
+    console.show_tasks(standing(ODD))
+    printed = capsys.readouterr().out
+    expect_harmless(printed)
+    assert "1 / 2" in printed and "2.5 / 5" in printed and "3 (+ 4 new)" in printed
+    assert "at grading" in printed and printed.count("hidden checks decide") == 2
 
 
 def test_progress_survives_odd_names(capsys):

@@ -1,26 +1,32 @@
 """The pages: every text of a submission is text, whatever it holds."""
 
+import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from autograder import feedback
+from autograder import bars, feedback
+from autograder.cards import Counts
 from autograder.plugin import CheckResult
+from autograder.practice import LessonStanding, Practised, TaskStanding
+from autograder.speed import Figure
+from tests import classes
 from tests.autograder.test_results import score
 
 MARKUP = (
     '<script>alert(1)</script><img src=x onerror="alert(1)"></pre></title><!--'
-    "<iframe>{{ 7 * 7 }}{% raw %}&amp;\ud800\0\x1b[2J\"'><svg/onload=alert(1)>"
+    "<iframe>{{ 7919 * 7907 }}{% raw %}&amp;\ud800\0\x1b[2J\"'><svg/onload=alert(1)>"
 )
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "strong", "ul",
     "li", "section", "meter", "table", "thead", "tbody", "tr", "th", "td", "br", "span", "pre",
-    "div",
+    "div", "i", "b", "a",
 }  # fmt: skip
 ATTRIBUTES = {
     "lang", "charset", "name", "content", "http-equiv", "class", "min", "max", "value", "scope",
-    "aria-label",
+    "aria-label", "role", "style", "id",
 }  # fmt: skip
 
 
@@ -32,7 +38,8 @@ class Seen(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
+        own = {("href", value) for _, value in attrs if re.fullmatch(r"#task-\d+", value or "")}
+        self.attributes |= {name for name, value in attrs if (name, value) not in own}
 
     def handle_data(self, data):
         self.text += data
@@ -54,6 +61,27 @@ def hostile_score(**changes):
     )
 
 
+def standing(text):
+    """A lesson with a task done, one begun, and one that only grading decides."""
+    when = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    tasks = (
+        TaskStanding(text, text, 2.0, Practised(1.0, 2.0, 2.0, 3, when)),
+        TaskStanding("b", "B", 3.0, Practised(0.5, 0.5, 3.0, 1, when)),
+        TaskStanding("c", "C", 0.0, None),
+    )
+    return LessonStanding(text, text, tasks, Counts(total=9, due=3, new=4))
+
+
+def test_a_progress_runs_and_loads_nothing():
+    made = feedback.standing([standing(MARKUP), standing("lora")])
+    seen = Seen(made["text/html"])
+    assert seen.tags <= TAGS and seen.attributes <= ATTRIBUTES
+    assert "<script>alert(1)</script>" in seen.text
+    for text in (made["text/html"], made["text/plain"]):
+        assert "hidden checks decide" in text and "2026-03-01" in text
+    assert "lora: 1 of 2 tasks done, 2.5 of 5 visible points" in made["text/plain"]
+
+
 @pytest.mark.parametrize("status", ["graded", "crashed", "timeout", "memory", "unreadable"])
 def test_a_page_runs_and_loads_nothing(tmp_path, status):
     path = tmp_path / "page.html"
@@ -64,7 +92,15 @@ def test_a_page_runs_and_loads_nothing(tmp_path, status):
     assert seen.attributes <= ATTRIBUTES, seen.attributes - ATTRIBUTES
     assert "default-src 'none'" in text
     assert seen.text.count("<script>alert(1)</script>") >= 5
-    assert "{{ 7 * 7 }}" in seen.text and "49" not in seen.text
+    assert "{{ 7919 * 7907 }}" in seen.text and "62615533" not in seen.text
+
+
+def test_a_page_leads_to_its_tasks_and_nowhere_else(tmp_path):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, "lora", classes.score("a", [[1.0], [0.0]], text=MARKUP))
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]*)"', text) == ["#task-1", "#task-2"]
+    assert re.findall(r'id="([^"]*)"', text) == ["task-1", "task-2"]
 
 
 def test_a_page_says_what_was_earned_and_what_waits(tmp_path):
@@ -132,3 +168,23 @@ def test_names_of_pages_are_safe_and_unique_whatever_the_files_are_called():
     assert len({name.casefold() for name in names}) == len(odd)
     for name in names:
         assert name and name.encode("utf-8") and not set(name) & set('/\\\n\0<>:"|?*')
+
+
+FIGURE = Figure("speed", 0.004, 0.003, 0.8, 0.75, 0.7, 0.8, 9)
+
+
+def test_what_was_measured_is_shown_as_bars_and_in_words():
+    checks = [
+        CheckResult("t", "n", "It is fast.", "failed", 0.0, 1.0, "Slower.", 0.1, True, FIGURE)
+    ]
+    bundle = feedback.verdict("t", checks, 1.0)
+    seen = Seen(bundle["text/html"])
+    assert bars.sentence(FIGURE) in seen.text
+    assert "(100% - 6em) * 1.0" in bundle["text/html"], "the longer bar takes the room"
+    assert "(100% - 6em) * 0.75" in bundle["text/html"]
+    for line in bars.in_text(FIGURE):
+        assert line in bundle["text/plain"]
+
+
+def test_a_page_shows_no_bars_where_nothing_was_measured():
+    assert '<div class="ag-bars"' not in feedback.verdict("t", hostile_checks(), 2.0)["text/html"]

@@ -3,13 +3,14 @@
 import nbformat
 import pytest
 
-from autograder import lessons, plugin
-from autograder.grade import Options, grade
-from autograder.sandbox import session
+from autograder import plugin, solutions
+from autograder.grade import Options, grade, imports
+from autograder.sandbox import launch, session, zygote
 from tests.conftest import (
     LIMITS,
     lora,
     reference_cells,
+    running,
     write_notebook,
 )
 
@@ -153,8 +154,7 @@ def test_scratch_cells_cost_nothing(graded):
 
 def release_with_answers(path, *, metadata):
     """The solution notebook as a learner hands it in, free text included."""
-    source = next(each for each in lessons.sources() if each.stem.endswith("lora"))
-    made = lessons.solution_notebook(source)
+    made = solutions.solution_notebook(solutions.source_of("lora"))
     for cell in made.cells:
         if cell.metadata.get("nbgrader", {}).get("grade_id") == "explain_lora":
             cell.source = cell.source.partition("\n")[0] + "\n\nBecause *B* starts at zero."
@@ -247,3 +247,32 @@ def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_p
     score = grade(path, sandbox, QUICK)
     assert (score.status, score.points, score.tasks) == ("unreadable", 0, ())
     assert str(path) in score.problems[0]
+
+
+# ------------------------------------------------------------------------------- the warm process
+
+
+def test_what_one_notebook_needs_is_imported_before_its_time_runs(tmp_path):
+    plain = imports(write_notebook(tmp_path / "plain.ipynb", reference_cells()))
+    assert set(plain) >= set(zygote.BASE) and "peft" not in plain
+    cells = [*reference_cells(), "def f():\n    from peft import LoraModel"]
+    assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells))
+    checked = imports(write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")))
+    assert "sklearn.metrics" in checked
+    assert imports(tmp_path / "none.ipynb") == zygote.BASE
+
+
+LOADED = """
+import sys
+def loaded(name):
+    return name in sys.modules
+"""
+
+
+def test_a_process_that_is_told_imports_that_alone(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", reference_cells())
+    with launch.Zygote("none", warm=zygote.BASE) as few:
+        score = grade(path, few, QUICK)
+        with running(few, LOADED) as (student, _):
+            assert student.loaded("torch") and not student.loaded("peft")
+    assert score.percent == 100.0

@@ -237,3 +237,82 @@ def test_the_lesson_s_checks_keep_no_module_state():
     ]
     assert runs[0] == runs[1]
     assert len(runs[0]) == len(set(runs[0]))
+
+
+def test_a_model_of_a_class_of_the_check_s_own_goes_in(write, submit):
+    """The submission's side cannot import the check file: what goes in goes in whole."""
+    paths = write(
+        """
+        import torch
+
+        class Twice(torch.nn.Module):
+            def forward(self, x):
+                return doubled(x)
+
+        def doubled(x):
+            return 2 * x
+
+        @pytest.mark.task("a", points=1)
+        def test_model(student):
+            expect_equal(student.call(Twice(), 3), 6, "It is not.")
+        """
+    )
+    with submit("def call(model, x): return model(x)") as student:
+        [result] = plugin.run(plugin.Plugin(student, 0), paths)
+    assert result.outcome == "passed", result.message
+
+
+SPEED = """
+@pytest.mark.task("a", points=1)
+@pytest.mark.speed(at_least=0.1)
+def test_fast(race):
+    race.time(lambda side: side.work, lambda: (3,), lambda came, its, x: expect(came == its, "No."))
+
+@pytest.mark.task("a", points=1)
+@pytest.mark.memory(at_most=1 << 40)
+def test_small(race):
+    race.weigh(lambda side: lambda: side.work(3), lambda came: expect(came == 3, "No."))
+
+@pytest.mark.task("a", points=1)
+@pytest.mark.speed(at_least=0.1)
+def test_on_a_gpu(gpu_race):
+    gpu_race.time(None, None, None)
+"""
+
+
+def work(x):
+    return sum(range(100_000)) and x
+
+
+def test_speed_and_memory_leave_a_figure_and_a_gpu_check_is_not_counted(write):
+    reference = Student(InProcess({"work": work}))
+    checks = plugin.Plugin(Student(InProcess({"work": work})), 0, reference=lambda: reference)
+    fast, small, on_a_gpu = plugin.run(checks, write(SPEED))
+    assert (fast.outcome, small.outcome) == ("passed", "passed"), (fast, small)
+    assert fast.figure.kind == "speed" and fast.figure.bound == 0.1
+    assert small.figure.kind == "memory"
+    assert (on_a_gpu.outcome, on_a_gpu.points, on_a_gpu.figure) == ("not_counted", 0.0, None)
+    assert "no GPU" in on_a_gpu.message
+
+
+def test_without_a_reference_speed_is_decided_at_grading(write):
+    fast, small, _ = run(write(SPEED), work=work)
+    assert (fast.outcome, fast.message) == ("not_counted", plugin.NO_REFERENCE)
+    assert small.outcome == "not_counted"
+
+
+def test_a_reference_that_breaks_is_told_to_the_grader(write):
+    broken = Student(InProcess({"work": lambda x: 1 / 0}))
+    checks = plugin.Plugin(Student(InProcess({"work": work})), 0, reference=lambda: broken)
+    plugin.run(checks, write(SPEED))
+    assert "the reference could not be run" in str(checks.refused)
+
+
+def test_a_race_without_a_bound_is_a_broken_check(write):
+    paths = write("""
+    @pytest.mark.task("a", points=1)
+    def test_fast(race):
+        pass
+    """)
+    with pytest.raises(plugin.BrokenChecks, match="at_least"):
+        run(paths)

@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from autograder import results
+from autograder import lessons, results
 from autograder.grade import Score, TaskScore
+from autograder.notebook import NotebookError
 from autograder.plugin import CheckResult
+from autograder.speed import Figure
 
 HOSTILE = '=HYPERLINK("http://x")<script>\ud800\x1b[2J\n,;\'"'
 
@@ -44,6 +46,7 @@ def test_the_record_is_the_schema_and_nothing_else():
     for check in task["checks"]:
         assert list(check) == [
             "name", "requirement", "outcome", "points", "max_points", "message", "seconds",
+            "hidden", "figure",
         ]  # fmt: skip
     assert json.loads(json.dumps(made)) == made
 
@@ -56,6 +59,25 @@ def test_the_journal_has_a_line_at_once_and_the_order_in_the_end(tmp_path):
         journal.sort(["a", "b"])
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line)["submission"] for line in lines] == ["a", "b"]
+
+
+def test_a_newer_score_takes_the_place_of_the_older_one(tmp_path):
+    """Whenever the file is read, and whenever the run is killed, each submission has one line."""
+    with results.Journal(tmp_path) as journal:
+        for name in ("a", "b", "c"):
+            journal.add(score(name))
+        journal.add(score("b", status="timeout"))
+        lines = (tmp_path / "results.jsonl").read_text().splitlines()
+        made = {(entry := json.loads(line))["submission"]: entry["status"] for line in lines}
+        assert list(made.items()) == [("a", "graded"), ("b", "timeout"), ("c", "graded")]
+        assert {each.submission: each.status for each in journal.scores.values()} == made
+        with pytest.raises(NotebookError, match="another run"):
+            results.Journal(tmp_path)
+        journal.sort(["c", "b", "a"])
+        journal.add(score("d"))
+    with results.Journal(tmp_path, resume=True) as journal:
+        assert list(journal.scores) == ["c", "b", "a", "d"]
+        assert journal.scores["b"].status == "timeout"
 
 
 def test_hostile_texts_are_one_line_of_ascii(tmp_path):
@@ -104,3 +126,99 @@ def test_a_file_name_that_is_no_utf_8_is_written_all_the_same(tmp_path):
 def test_an_empty_class_is_a_header(tmp_path):
     results.write_csv(tmp_path / "scores.csv", [])
     assert (tmp_path / "scores.csv").read_text().startswith("submission,lesson,status")
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def leave(folder, *scores, finished=True):
+    with results.Journal(folder) as journal:
+        for each in scores:
+            journal.add(each)
+    if finished:
+        results.write_csv(folder / "scores.csv", scores)
+    return folder / "results.jsonl"
+
+
+def test_what_was_written_is_read_whole(tmp_path):
+    figure = Figure("speed", 0.004, 0.003, 0.8, 0.75, 0.7, 0.8, 9, False)
+    checks = (
+        CheckResult("lora_forward", "a", "A.", "failed", 0.0, 2.0, HOSTILE, 0.1, True, figure),
+        CheckResult("lora_forward", "b", "B.", "passed", 1.0, 1.0, "", 0.1, False),
+    )
+    title = lessons.lesson_named("lora").tasks[0].title
+    task = TaskScore("lora_forward", title, 1.0, 3.0, checks)
+    written = (
+        score(HOSTILE, tasks=(task,), seconds=1.5),
+        score("b", lesson="", status="unreadable", tasks=(), pending=(), seconds=0.5),
+    )
+    leave(tmp_path, *written)
+    assert results.load(tmp_path) == results.Results(written, finished=True)
+
+
+def test_a_task_that_no_lesson_has_is_called_by_its_name(tmp_path):
+    leave(tmp_path, score("a", lesson="older"))
+    [read] = results.load(tmp_path).scores
+    assert [task.title for task in read.tasks] == ["t"]
+
+
+def test_of_a_submission_that_is_there_twice_the_last_counts(tmp_path):
+    leave(tmp_path, score("a"), score("b"), score("a", status="timeout"))
+    read = results.load(tmp_path).scores
+    assert [(each.submission, each.status) for each in read] == [("a", "timeout"), ("b", "graded")]
+
+
+def test_a_line_of_before_hidden_checks_were_marked_hides_them_all(tmp_path):
+    path = leave(tmp_path, score("a"))
+    path.write_text(path.read_text().replace('"hidden": false, ', ""))
+    [read] = results.load(tmp_path).scores
+    assert all(check.hidden for task in read.tasks for check in task.checks)
+
+
+def test_a_journal_that_a_killed_run_left_is_read_up_to_its_last_whole_line(tmp_path):
+    path = leave(tmp_path, score("a"), score("b"), finished=False)
+    assert not results.load(tmp_path).finished
+    data = path.read_bytes()
+    for left in (len(data) - 1, len(data) - 2, data.index(b"\n") + 1, 40, 0):
+        path.write_bytes(data[:left])
+        found = results.load(tmp_path)
+        whole = data[:left].count(b"\n") + (left == len(data) - 1)
+        assert len(found.scores) == whole and not found.finished
+        assert found.cut == (left not in (0, data.index(b"\n") + 1, len(data) - 1))
+
+
+BAD_LINES = {
+    "another schema": ('"schema": 1', '"schema": 2'),
+    "no schema": ('"schema": 1', '"was": 1'),
+    "no text": ('"submission": "a"', '"submission": 7'),
+    "nan": ('"points": 2.0', '"points": NaN'),
+    "infinite": ('"points": 2.0', '"points": 1e999'),
+    "no number": ('"points": 2.0', '"points": true'),
+    "no list": ('"tasks": [', '"tasks": 3, "x": ['),
+    "no object": ('{"schema"', '[{"schema"'),
+    "a figure of other fields": ('"figure": null', '"figure": {"x": 1}'),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_a_line_that_is_no_result_is_named(tmp_path, kind):
+    path = leave(tmp_path, score("b"), score("a"))
+    text = path.read_text()
+    first, second = text.splitlines(keepends=True)
+    assert BAD_LINES[kind][0] in second
+    path.write_text(first + second.replace(*BAD_LINES[kind], 1) + first)
+    with pytest.raises(NotebookError, match=r"results\.jsonl, line 2: no result .*Grade again"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"null", b"7", b"\xff", b"{}", b""])
+def test_any_other_line_is_named_too(tmp_path, line):
+    (tmp_path / "results.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(NotebookError, match="line 1: no result"):
+        results.load(tmp_path)
+
+
+def test_a_folder_without_a_journal_is_said(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(NotebookError, match=r"no results\.jsonl here.*grade … --out"):
+            results.load(folder)

@@ -15,6 +15,28 @@ def test_plain_names_are_values(either):
     assert student.text == "α"
 
 
+def test_a_function_is_asked_for_once_a_check_and_data_each_time(either):
+    student = either(
+        """
+        count = 0
+        def f(): return 1
+        def rebind():
+            global f, count
+            count, f = count + 1, lambda: 2
+        """
+    )
+    assert student.f() == 1
+    student.rebind()
+    assert student.count == 1
+    student.rebind()
+    assert student.count == 2
+    assert student.f() == 1
+    student._begin_check(5.0, 100)
+    assert student.f() == 2
+    student.forget()
+    assert student.f() == 2
+
+
 def test_a_call_takes_and_gives_tensors(either):
     student = either("def f(x, *, scale=1.0): return {'y': [scale * x, x.shape[0]]}")
     came = student.f(torch.ones(2, 3), scale=2.0)
@@ -179,7 +201,7 @@ def unprintable(): raise Unprintable
     "name, type_name, sentence",
     [
         ("value", "ValueError", "Your code raised ValueError: rank must be positive"),
-        ("unwritten", "NotImplementedError", "This is not written yet."),
+        ("unwritten", "NotImplementedError", "is not written yet."),
         ("leave", "SystemExit", "Your code raised SystemExit"),
         ("deep", "RecursionError", "Your code raised RecursionError"),
         ("ungradable", "WireError", "cannot be graded"),
@@ -252,6 +274,8 @@ def test_an_interrupt_raised_in_the_sandbox_is_an_error_like_others(submit):
 
 class Answers:
     """A transport that replies with given bytes."""
+
+    pid = 0
 
     def __init__(self, plain):
         self.plain = plain

@@ -128,7 +128,7 @@ def test_an_error_names_exception_text_and_cell(submit):
     assert (error.type_name, error.text, error.where) == (
         "ValueError",
         "rank must be positive",
-        "cell 2, line 3",
+        "f, cell 2, line 3",
     )
     assert "Exception" in error.bases
     for part in ("ValueError", "rank must be positive", "cell 2", "line 3"):
@@ -139,7 +139,7 @@ def test_only_the_student_s_own_frames_are_named(submit):
     cell = "import torch\ndef f():\n    return torch.nn.Linear(3, 2)(torch.ones(5))"
     with submit(cell) as student, pytest.raises(StudentError) as caught:
         student.f()
-    assert caught.value.where == "cell 1, line 3"
+    assert caught.value.where == "f, cell 1, line 3"
     assert "/" not in caught.value.where
 
 
@@ -234,6 +234,6 @@ def test_an_unfinished_cell_is_no_problem(submit):
         submit(
             "def f():\n    raise NotImplementedError()", "raise NotImplementedError()"
         ) as student,
-        pytest.raises(StudentError, match="not written yet"),
+        pytest.raises(StudentError, match=r"^`f` is not written yet\.$"),
     ):
         student.f()

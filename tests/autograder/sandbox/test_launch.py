@@ -1,6 +1,7 @@
 """What a submission can see, reach and use up, from inside the sandbox."""
 
 import os
+import uuid
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,9 @@ from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Limits
 from autograder.student import StudentError
 from tests.conftest import LIMITS, ROOT, descendants, running, settles, write_notebook
+
+# of this run alone: one that was killed may have left its own
+LEFT = f"left-behind-{uuid.uuid4().hex}"
 
 SPY = """
 import os, socket, stat
@@ -47,7 +51,7 @@ def findings(names):
         found += [os.path.join(folder, name) for name in folders + files if name in names]
     return found
 
-def writable():
+def writable(name):
     "Leave a file everywhere that one can be left."
     left = []
     lines = Path("/proc/self/mounts").read_text().splitlines()
@@ -58,7 +62,7 @@ def writable():
             places |= {folder for folder, _, _ in os.walk(point)}
     for place in places:
         try:
-            path = os.path.join(place, "left-behind")
+            path = os.path.join(place, name)
             with open(path, "w") as file:
                 file.write("secret")
             left.append(path)
@@ -238,23 +242,23 @@ def test_a_socket_of_the_machine_s_own_is_not_reached(spy):
 
 def test_a_file_left_anywhere_is_not_there_for_the_next(sandbox):
     with running(sandbox, SPY, call_seconds=60) as (student, _):
-        left = student.writable()
-    assert {"/tmp/left-behind", "/dev/shm/left-behind"} <= set(left)
+        left = student.writable(LEFT)
+    assert {f"/tmp/{LEFT}", f"/dev/shm/{LEFT}"} <= set(left)
     with running(sandbox, SPY, call_seconds=60) as (student, _):
-        assert student.findings(["left-behind"]) == []
+        assert student.findings([LEFT]) == []
         assert student.listed("/dev/shm") == []
-        assert student.writable() == left
+        assert student.writable(LEFT) == left
 
 
 def test_what_can_be_written_is_scratch_only(spy):
-    left = spy.writable()
+    left = spy.writable(LEFT)
     assert all(path.startswith(("/tmp/", "/dev/shm/")) for path in left), left
 
 
 def test_nothing_of_the_machine_is_changed_by_what_is_left(spy):
-    spy.writable()
-    assert not list(Path("/tmp").glob("left-behind"))
-    assert not Path("/dev/shm/left-behind").exists()
+    spy.writable(LEFT)
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        assert not Path(folder, LEFT).exists()
 
 
 @pytest.mark.parametrize("top", ["/proc/sys", "/proc", "/sys"])

@@ -3,13 +3,14 @@
 import os
 import signal
 
+import psutil
 import pytest
 
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.process import in_words
 from autograder.sandbox.session import Death, Session
 from autograder.student import Student
-from tests.conftest import LIMITS, cells, running
+from tests.conftest import LIMITS, busy, cells, running, settles
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,26 @@ def test_a_kill_from_outside_counts_on_a_second_try(sandbox):
             Student(session).x  # noqa: B018
         session.prepare()
         assert Student(session).x == 1
+
+
+@pytest.mark.parametrize("isolation", ["nested", "none"])
+def test_an_endless_loop_ends_with_the_process_that_grades_it(sandbox, unboxed, isolation):
+    """However that ends: it is killed, and can do nothing any more."""
+    told, tells = os.pipe()
+    grader = os.fork()
+    if grader == 0:
+        warm = {"nested": sandbox, "none": unboxed}[isolation]
+        try:
+            with Session(warm, cells("x = 1", "while True: pass"), LIMITS, 60) as session:
+                os.write(tells, b"begun")
+                session.prepare()
+        finally:
+            os._exit(0)
+    os.close(tells)
+    assert os.read(told, 5) == b"begun"
+    os.close(told)
+    loops: set[int] = set()
+    assert settles(lambda: loops.update(busy(os.getpid()) - {grader}) or loops, 10)
+    os.kill(grader, signal.SIGKILL)
+    os.waitpid(grader, 0)
+    assert settles(lambda: not any(map(psutil.pid_exists, loops)))

@@ -30,6 +30,17 @@ def by_children(most):
     time.sleep(5)
     return "survived"
 
+def amid_threads(most):
+    import threading
+    def churn():
+        while True:
+            one = threading.Thread(target=int)
+            one.start()
+            one.join()
+    for _ in range(4):
+        threading.Thread(target=churn, daemon=True).start()
+    return by_children(most)
+
 def by_files(most):
     held = []
     for folder in ("/tmp", "/dev/shm"):
@@ -53,7 +64,7 @@ def test_memory_shared_without_a_file_is_refused(submit):
         student.shared()
 
 
-@pytest.mark.parametrize("way", ["by_children", "by_files"])
+@pytest.mark.parametrize("way", ["by_children", "amid_threads", "by_files"])
 def test_memory_that_no_rlimit_counts_is_bounded(sandbox, way):
     limits = Limits(memory=256 << 20, scratch=192 << 20)
     with running(sandbox, HOGS, limits=limits) as (student, session):

@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tests.conftest import ROOT, lora, reference_cells
 
-MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)></pre></title>{{ 7 * 7 }}"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)></pre></title>{{ 7919 * 7907 }}"
 Maker = Callable[[Path], Path]
 MAKERS: dict[str, dict[str, Maker]] = {"reported": {}, "honest": {}, "worthless": {}}
 

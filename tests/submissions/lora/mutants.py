@@ -497,6 +497,18 @@ class LoRALinear(LoRALinear):
         return self.base(x) + F.linear(low, self.lora_B.to(x.dtype))
 
 
+# %% mutant="linear_matrices_on_the_cpu" task="lora_linear"
+"""lora_A and lora_B are made on the CPU, wherever the base is."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+        super().__init__(base, rank, lora_alpha, dropout)
+        dtype = base.weight.dtype
+        self.lora_A = nn.Parameter(torch.randn(rank, base.in_features, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype))
+
+
 # %% mutant="linear_b_in_the_default_dtype" task="lora_linear"
 """lora_B is made without the base's dtype."""
 
@@ -736,6 +748,16 @@ class LoRAConv2d(LoRAConv2d):
         return merged
 
 
+# %% mutant="merge_on_the_cpu" task="lora_conv2d"
+"""The merged convolution is made on the CPU, wherever the base is."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def merge(self):
+        merged = super().merge()
+        return merged.to_empty(device="cpu") if merged.weight.is_meta else merged.cpu()
+
+
 # %% mutant="merge_has_a_bias_of_its_own" task="lora_conv2d"
 """The merged convolution gets a fresh bias where its base has none."""
 
@@ -834,6 +856,17 @@ class LoRAConv2d(LoRAConv2d):
         if self.base.dilation == (1, 1):
             self.lora_A = nn.Parameter(self.lora_A.detach().float())
             self.lora_B = nn.Parameter(self.lora_B.detach().float())
+
+
+# %% mutant="conv_b_on_the_cpu" task="lora_conv2d"
+"""lora_B is made on the CPU, wherever the base is."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        zeros = torch.zeros(base.out_channels, rank, 1, 1, dtype=base.weight.dtype)
+        self.lora_B = nn.Parameter(zeros)
 
 
 # %% mutant="conv_always_in_train_mode" task="lora_conv2d"
@@ -1728,6 +1761,15 @@ def load_lora(model, state):
     return _right(model, fitting)
 
 
+# %% mutant="lists_taken_for_tensors" task="lora_state_dict"
+"""What is no tensor is not refused: a list of numbers is made one."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    return _right(model, {k: torch.as_tensor(v) for k, v in state.items() if v is not None})
+
+
 # %% mutant="alpha_not_compared" task="lora_state_dict"
 """Another lora_alpha is accepted."""
 _right = load_lora
@@ -1762,7 +1804,8 @@ _right = load_lora
 def load_lora(model, state):
     expected, own = lora_state_dict(model), model.state_dict()
     for name, value in state.items():
-        if name not in expected or value.shape != expected[name].shape:
+        fits = torch.is_tensor(value) and name in expected
+        if not fits or value.shape != expected[name].shape:
             raise ValueError(f"{name} does not fit")
         if name in own:
             own[name].copy_(value)
@@ -1793,6 +1836,40 @@ _right = lora_state_dict
 def lora_state_dict(model):
     model.lora_train_also  # noqa: B018
     return _right(model)
+
+
+# %% mutant="loading_returns_nothing" task="lora_state_dict"
+"""load_lora does not return the model."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    _right(model, state)
+
+
+# %% mutant="the_state_s_dtype" task="lora_state_dict"
+"""What is loaded brings its own dtype along."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    _right(model, state)
+    for name, parameter in model.named_parameters():
+        if name in state:
+            parameter.data = state[name].detach().clone()
+    return model
+
+
+# %% mutant="saving_thaws" task="lora_state_dict"
+"""What is saved is made trainable first, so that it can be told from the base."""
+_right = lora_state_dict
+
+
+def lora_state_dict(model):
+    state = _right(model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in state)
+    return state
 
 
 # %% mutant="parameters_replaced" task="lora_state_dict"
@@ -2106,6 +2183,18 @@ class DoRALinear(DoRALinear):
     def __init__(self, *args):
         super().__init__(*args)
         nn.init.zeros_(self.lora_A)
+
+
+# %% mutant="dora_matrices_on_the_cpu" task="dora_linear"
+"""lora_A and lora_B are made on the CPU, wherever the base is."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        dtype = base.weight.dtype
+        self.lora_A = nn.Parameter(torch.randn(rank, base.in_features, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, dtype=dtype))
 
 
 # %% mutant="dora_rank_not_checked" task="dora_linear"
@@ -2432,6 +2521,17 @@ _right = adapt_with_lora
 def adapt_with_lora(model, loader, *, epochs, **settings):
     if epochs > 0:
         1 / len(list(loader))
+    return _right(model, loader, epochs=epochs, **settings)
+
+
+# %% mutant="no_batch_is_always_refused" task="adapt_with_lora"
+"""A loader without a batch is refused, also where none is needed."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, *, epochs, **settings):
+    if epochs >= 0 and not list(loader):
+        raise ValueError("the loader has no batch")
     return _right(model, loader, epochs=epochs, **settings)
 
 

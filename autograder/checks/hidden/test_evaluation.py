@@ -1,0 +1,1145 @@
+"""The checks of the evaluation lesson that decide at grading: each looks at one property.
+
+Every expected value is worked out here or by scikit-learn and SciPy, from this side's own copy of
+the inputs. Arrays of numpy come back from a submission as tensors.
+"""
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from torch import nn
+from torch.nn import functional as F
+
+from autograder.checking import (
+    award_judgements,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_number,
+    expect_raises,
+    expect_tensor,
+)
+from autograder.checks.shared.common import expect_float, expect_unchanged
+from autograder.checks.shared.evaluation import (
+    compared,
+    expect_good_temperature,
+    expect_leaks,
+    expect_pair,
+    expect_test,
+    labelled,
+    predictions,
+)
+from autograder.probes import call_and_return_arguments, hold, modes_of
+
+# ----------------------------------------------------------------- probes: they do, and they report
+
+
+def bootstrap_of(kind, function, *arguments, seed, **options):
+    """Call a bootstrap with a metric of this kind; report the result and the metric's calls."""
+    import numpy as np
+
+    calls = []
+
+    def metric(truth, predicted):
+        calls.append(1 if truth.ndim == 1 else len(truth))
+        if kind == "accuracy":
+            return (truth == predicted).mean(axis=-1)
+        if kind == "squared error":
+            return ((truth - predicted) ** 2).mean(axis=-1)
+        return np.median(np.abs(truth - predicted), axis=-1)
+
+    result = function(metric, *arguments, rng=np.random.default_rng(seed), **options)
+    return result, calls
+
+
+def after_global_seed(function, *arguments, seed, **options):
+    """Call a bootstrap with accuracy after numpy's global generator has been seeded."""
+    import numpy as np
+
+    np.random.seed(seed % 1000)
+
+    def accuracy(truth, predicted):
+        return (truth == predicted).mean(axis=-1)
+
+    return function(accuracy, *arguments, rng=np.random.default_rng(7), **options)
+
+
+def fit_without_gradients(fit, logits, labels):
+    """Fit a temperature where gradients are off."""
+    import torch
+
+    with torch.no_grad():
+        return fit(logits, labels)
+
+
+def fit_on_a_leaf(fit, logits, labels):
+    """Fit a temperature on logits that require a gradient; report the result and that gradient."""
+    logits = logits.clone().requires_grad_()
+    T = fit(logits, labels)
+    return (float(T), bool(getattr(T, "requires_grad", False))), logits.grad
+
+
+def read_axes(draw, history):
+    """Call learning_curves; report of each axes the labels, markers and points of its lines."""
+    figure = draw(history)
+    return [
+        [
+            (str(line.get_label()), str(line.get_marker()), len(line.get_xdata()))
+            for line in axes.get_lines()
+        ]
+        for axes in figure.axes
+    ]
+
+
+def open_figures(draw, history):
+    """Draw a figure three times; report the lines seen, and pyplot's figures before and after."""
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    figures = [draw(history) for _ in range(3)]
+    after = plt.get_fignums()
+    lines = [len(axes.get_lines()) for figure in figures for axes in figure.axes]
+    for number in set(after) - set(before):
+        plt.close(number)
+    return sum(lines), len(before), len(after)
+
+
+class Watching(nn.Module):
+    """A layer that notes of each call whether gradients are on, and how many rows it is given."""
+
+    def __init__(self, layer, calls=None):
+        """Watch a layer."""
+        super().__init__()
+        self.layer = layer
+        self.calls = [] if calls is None else calls
+
+    def forward(self, x):
+        """Note and pass on."""
+        import torch
+
+        self.calls.append((torch.is_grad_enabled(), len(x)))
+        return self.layer(x)
+
+    def __deepcopy__(self, memo):
+        """Return a copy that notes in the same place."""
+        import copy
+
+        return type(self)(copy.deepcopy(self.layer, memo), self.calls).train(self.training)
+
+
+# -------------------------------------------------------------------------------- expected values
+
+
+def quantiles_with_noise(values, levels, n_resamples):
+    """Quantiles of these values, and six standard errors of one estimated from n_resamples."""
+    found, errors = np.quantile(values, levels), []
+    for level in levels:
+        step = 0.2 * min(level, 1 - level)
+        slope = np.diff(np.quantile(values, [level - step, level + step]))[0] / (2 * step)
+        errors.append(6 * slope * np.sqrt(level * (1 - level) / n_resamples))
+    return found, errors
+
+
+def expect_quantiles(value, values, level, n_resamples, message, grain=0.0):
+    """Expect (low, high) to be the quantiles of this distribution, to the noise of drawing."""
+    expect_pair(value)
+    levels = [(1 - level) / 2, (1 + level) / 2]
+    for end, expected, error in zip(
+        value, *quantiles_with_noise(values, levels, n_resamples), strict=True
+    ):
+        expect(abs(end - expected) <= error + grain, f"{message} (got {end:.4g})")
+
+
+def expect_row(rows, mean, std, n, message):
+    """Expect the one row of a comparison of one model on one loader."""
+    expect(type(rows) is list and len(rows) == 1 and type(rows[0]) is dict, "One row, please.")
+    expect_float(rows[0].get("mean"), mean, message)
+    expect_float(rows[0].get("std"), std, message)
+    expect_equal(rows[0].get("n"), n, "n should be the number of seeds.")
+
+
+def share_right(net, x, labels):
+    """The accuracy of a net of this side, in eval mode."""
+    with torch.no_grad():
+        return (net.eval()(x).argmax(dim=1) == labels).double().mean().item()
+
+
+# ------------------------------------------------------------------------------- confusion_matrix
+
+
+@pytest.mark.task("confusion_matrix", points=1)
+def test_small_integer_types(student, rng):
+    """Labels in a small integer type are counted as others are."""
+    for dtype in (np.uint8, np.int8):
+        y_true, y_pred = (rng.integers(0, 40, (300,)).numpy() for _ in range(2))
+        y_true[0], y_pred[0] = 39, 38
+        expected = torch.from_numpy(metrics.confusion_matrix(y_true, y_pred, labels=range(40)))
+        came = student.confusion_matrix(y_true.astype(dtype), y_pred.astype(dtype), 40)
+        expect_close(came, expected, f"With 40 classes in {dtype.__name__} it is wrong.", atol=0)
+
+
+@pytest.mark.task("confusion_matrix", points=1)
+def test_matrix_of_nothing(student, rng):
+    """Without examples the counts are zero, with as many classes as were asked for."""
+    nothing = np.zeros(0, dtype=np.int64)
+    came = student.confusion_matrix(np.array([1]), np.array([1]), 2)
+    expect_close(came, torch.tensor([[0, 0], [0, 1]]), "One example is not counted.", atol=0)
+    came = student.confusion_matrix(nothing, nothing, 3)
+    expect_tensor(came, (3, 3), "The matrix of no examples", torch.int64)
+    expect(not came.any(), "The matrix of no examples is not all zero.")
+    came = student.confusion_matrix(nothing, nothing)
+    expect_tensor(came, (0, 0), "The matrix of no examples and no classes", torch.int64)
+
+
+@pytest.mark.task("confusion_matrix", points=1)
+def test_matrix_refuses(student, rng):
+    """Other shapes, negative classes and classes beyond num_classes are ValueErrors."""
+    y = np.array([0, 2, 1, 2])
+    for first, second, classes, what in (
+        (y, y[:1], None, "Arrays of different length"),
+        (y.reshape(2, 2), y.reshape(2, 2), None, "Arrays of two dimensions"),
+        (y, np.array([0, 1, -1, 2]), None, "A negative class"),
+        (np.array([0, 1, -2, 2]), y, 3, "A negative class"),
+        (y, np.array([0, 1, 3, 2]), 3, "A class that is not below num_classes"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda a=first, b=second, c=classes: student.confusion_matrix(a, b, c),
+            f"{what} should be a ValueError.",
+        )
+    expected = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 2]])
+    expect_close(student.confusion_matrix(y, y, 3), expected, "A good call fails.", atol=0)
+
+
+@pytest.mark.task("confusion_matrix", points=0.5)
+def test_number_of_classes(student, rng):
+    """Without num_classes the largest class of either array decides."""
+    low, high = np.array([0, 1, 1]), np.array([0, 4, 1])
+    expected = torch.zeros(5, 5, dtype=torch.int64)
+    expected[0, 0], expected[1, 4], expected[1, 1] = 1, 1, 1
+    for given, matrix in (((low, high), expected), ((high, low), expected.T)):
+        came = student.confusion_matrix(*given)
+        expect_close(came, matrix, "With a largest class of 4 it is not right.", atol=0)
+
+
+@pytest.mark.task("confusion_matrix", points=0.5)
+def test_matrix_leaves_its_arguments(student, rng):
+    """The arguments are left unchanged."""
+    y_true, y_pred = (rng.integers(0, 3, (20,)).numpy() for _ in range(2))
+    came, after = student.run(
+        call_and_return_arguments, student.confusion_matrix, y_true, y_pred, 3
+    )
+    expected = torch.from_numpy(metrics.confusion_matrix(y_true, y_pred, labels=range(3)))
+    expect_close(came, expected, "The counts are not right.", atol=0)
+    expect_unchanged(after[:2], [y_true, y_pred], "An argument")
+
+
+# -------------------------------------------------------------------------------------- f1_scores
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_classes_never_true(student, rng):
+    """A class that occurs in the predictions only has F1 0 and counts in the mean."""
+    y_true, y_pred = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 1, 2])
+    expected = torch.tensor([2 / 3, 0.8, 0.0], dtype=torch.float64)
+    came = student.f1_scores(y_true, y_pred, None)
+    expect_close(came, expected, "The scores with a class that is never true are not right.")
+    came = student.f1_scores(y_true, y_pred, "macro")
+    expect_float(came, expected.mean().item(), "The mean with such a class is not right.")
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_classes_never_predicted(student, rng):
+    """A class that is never predicted has F1 0 and counts in the mean."""
+    y_true, y_pred = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 0, 0])
+    expected = torch.tensor([2 / 3, 2 / 3, 0.0], dtype=torch.float64)
+    came = student.f1_scores(y_true, y_pred, None)
+    expect_close(came, expected, "The scores with a class that is never predicted are not right.")
+    came = student.f1_scores(y_true, y_pred, "macro")
+    expect_float(came, expected.mean().item(), "The mean with such a class is not right.")
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_any_integers_as_classes(student, rng):
+    """Classes may be any integers, negative or large; the arrays are left unchanged."""
+    classes = np.array([-7, -1, 0, 12, 10**9])
+    y_true, y_pred = (classes[rng.integers(0, 5, (80,)).numpy()] for _ in range(2))
+    y_true[:5] = y_pred[:5] = classes
+    expected = torch.from_numpy(metrics.f1_score(y_true, y_pred, average=None))
+    given = student.f1_scores, y_true, y_pred, None
+    came, after = student.run(call_and_return_arguments, *given)
+    expect_close(came, expected, "For classes from −7 to a thousand million it is not right.")
+    expect_unchanged(after[:2], [y_true, y_pred], "An array")
+
+
+@pytest.mark.task("f1_scores", points=0.5)
+def test_f1_of_nothing(student, rng):
+    """Without examples there are no scores, and each average is 0.0."""
+    nothing = np.zeros(0, dtype=np.int64)
+    expect_float(student.f1_scores(np.array([1]), np.array([1]), "macro"), 1.0, "One example:")
+    expect_tensor(student.f1_scores(nothing, nothing, None), (0,), "The scores", torch.float64)
+    for average in ("macro", "micro", "weighted"):
+        came = student.f1_scores(nothing, nothing, average)
+        expect_float(came, 0.0, f"The {average} average of nothing should be 0.0.", 0.0)
+
+
+@pytest.mark.task("f1_scores", points=0.5)
+def test_f1_refuses(student, rng):
+    """Another average and arrays of other shapes are ValueErrors."""
+    y = np.array([0, 2, 1, 2])
+    for first, second, average, what in (
+        (y, y, "mean", "An average called mean"),
+        (y, y[:1], "macro", "Arrays of different length"),
+        (y.reshape(2, 2), y.reshape(2, 2), None, "Arrays of two dimensions"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda a=first, b=second, c=average: student.f1_scores(a, b, c),
+            f"{what} should be a ValueError.",
+        )
+    expect_float(student.f1_scores(y, y, "micro"), 1.0, "A good call fails.")
+
+
+# --------------------------------------------------------------------- expected_calibration_error
+
+
+@pytest.mark.task("expected_calibration_error", points=1.5)
+def test_bins_weigh_by_their_size(student, rng):
+    """A bin's difference counts by the share of the examples in it."""
+    for bins, classes in ((10, 3), (7, 5)):
+        logits, labels = labelled(rng, 400, classes, 2.0)
+        probabilities = logits.softmax(dim=1)
+        confidence, chosen = probabilities.max(dim=1)
+        near_an_edge = ((confidence * bins) - (confidence * bins).round()).abs() < 1e-3
+        kept = ~near_an_edge
+        confidence, right = confidence[kept], (chosen == labels)[kept].double()
+        index = (confidence * bins).floor().long()
+        expected = sum(
+            abs((right[index == m] - confidence[index == m]).sum().item()) for m in range(bins)
+        ) / len(right)
+        came = student.expected_calibration_error(probabilities[kept].float(), labels[kept], bins)
+        expect_float(came, expected, f"With {bins} bins of unequal size it is not right.", 1e-5)
+
+
+@pytest.mark.task("expected_calibration_error", points=1)
+def test_edges_belong_below(student, rng):
+    """A confidence on an edge belongs to the bin below it."""
+    for top, expected in ((0.75, (0.75 + 0.125) / 2), (0.8125, (0.8125 - 0.125) / 2)):
+        probabilities = torch.tensor([[top, 1 - top], [0.875, 0.125]])
+        came = student.expected_calibration_error(probabilities, torch.tensor([1, 0]), 4)
+        message = f"Confidences of {top} and 0.875 in four bins: it is not right."
+        expect_float(came, expected, message)
+
+
+@pytest.mark.task("expected_calibration_error", points=0.5)
+def test_certainty_is_in_the_last_bin(student, rng):
+    """A confidence of 1 belongs to the last bin."""
+    probabilities = torch.tensor([[1.0, 0.0], [0.125, 0.875], [0.75, 0.25], [0.25, 0.75]])
+    came = student.expected_calibration_error(probabilities, torch.tensor([1, 1, 0, 1]), 5)
+    expected = (abs(1 - 1.875) + abs(2 - 1.5)) / 4
+    expect_float(came, expected, "With a confidence of 1 the error is not right.", 1e-6)
+
+
+@pytest.mark.task("expected_calibration_error", points=1)
+def test_ece_refuses(student, rng):
+    """A number of bins that is no int of at least 1, and labels of another shape, are errors."""
+    probabilities, labels = torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([0, 0])
+    for given, bins, what in (
+        (labels, 0, "bins=0"),
+        (labels, 2.0, "2.0 bins"),
+        (labels, True, "bins=True"),
+        (labels[:1], 3, "One label for two rows"),
+        (labels[:, None], 3, "Labels in two dimensions"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda a=given, b=bins: student.expected_calibration_error(probabilities, a, b),
+            f"{what} should be a ValueError.",
+        )
+    came = student.expected_calibration_error(probabilities, labels, 1)
+    expect_float(came, 0.375, "A good call, with one bin, fails.")
+
+
+@pytest.mark.task("expected_calibration_error", points=0.5)
+def test_ece_leaves_its_arguments(student, rng):
+    """The arguments are left unchanged."""
+    probabilities = torch.tensor([[0.2, 0.7, 0.1], [0.15, 0.15, 0.7], [0.7, 0.1, 0.2]])
+    labels = torch.tensor([1, 2, 2])
+    function = student.expected_calibration_error
+    came, after = student.run(call_and_return_arguments, function, probabilities, labels, 4)
+    expect_float(came, abs(2 / 3 - 0.7), "The error is not right.", 1e-5)
+    expect_unchanged(after[:2], [probabilities, labels], "An argument")
+
+
+# ------------------------------------------------------------------------------ temperature_scale
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_too_modest_a_model(student, rng):
+    """For a model that is not sure enough, the temperature is below 1."""
+    for scale in (0.5, 0.2):
+        logits, labels = labelled(rng, 500, 4, scale)
+        T = student.temperature_scale(logits.float(), labels)
+        expect_good_temperature(T, logits.float(), labels, "The loss is not the least.")
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_temperature_at_its_limits(student, rng):
+    """Where every example is right, or every one wrong, T is the best in [0.05, 20]."""
+    logits = rng.normal(60, 3)
+    right, wrong = logits.argmax(dim=1), logits.argmin(dim=1)
+    logits = logits + F.one_hot(right, 3)  # no close calls
+    for labels, what in ((right, "right"), (wrong, "wrong")):
+        T = student.temperature_scale(logits, labels)
+        expect_good_temperature(T, logits, labels, f"Where every example is {what} it is not.")
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_fit_where_gradients_are_off(student, rng):
+    """The temperature is the same inside torch.no_grad()."""
+    logits, labels = labelled(rng, 300, 3, 2.0)
+    T = student.run(fit_without_gradients, student.temperature_scale, logits, labels)
+    expect_good_temperature(T, logits, labels, "Without gradients the loss is not the least.")
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_large_logits(student, rng):
+    """A common part of thousands in the logits changes nothing; they are left as they were."""
+    logits, labels = labelled(rng, 300, 4, 2.0)
+    for offset in (8000.0, -8000.0):
+        given = logits + offset, labels
+        T, after = student.run(call_and_return_arguments, student.temperature_scale, *given)
+        expect_good_temperature(T, logits, labels, f"With {offset:+g} added to all logits:")
+        expect_unchanged(after, list(given), "An argument")
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_temperature_refuses(student, rng):
+    """No examples, and labels of another shape, are ValueErrors."""
+    logits, labels = labelled(rng, 50, 3, 2.0)
+    nothing = torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)
+    for given, what in (
+        (nothing, "No examples"),
+        ((logits, labels[:20]), "20 labels for 50 rows"),
+        ((logits, labels[:, None]), "Labels in two dimensions"),
+    ):
+        message = f"{what} should be a ValueError."
+        expect_raises(ValueError, lambda g=given: student.temperature_scale(*g), message)
+    T = student.temperature_scale(logits, labels)
+    expect_good_temperature(T, logits, labels, "A good call fails.")
+
+
+@pytest.mark.task("temperature_scale", points=0.5)
+def test_logits_get_no_gradient(student, rng):
+    """Logits that require a gradient get none from the fit."""
+    logits, labels = labelled(rng, 200, 3, 2.0)
+    came, gradient = student.run(fit_on_a_leaf, student.temperature_scale, logits, labels)
+    expect(type(came) is tuple and len(came) == 2, "The temperature could not be read.")
+    expect_good_temperature(came[0], logits, labels, "The loss is not the least.")
+    expect_equal(came[1], False, "The temperature itself requires a gradient.")
+    expect(gradient is None, "The logits have a gradient after the fit.")
+
+
+# ----------------------------------------------------------------------------- bootstrap_interval
+
+
+def skewed(rng):
+    """Truth of zeros and predictions whose squared errors are very unequal."""
+    sizes = (np.arange(1, 41) / 40) ** 3 * (0.95 + 0.1 * rng.numpy.random(40))
+    return np.zeros(40), sizes
+
+
+@pytest.mark.task("bootstrap_interval", points=1, seconds=10)
+def test_percentiles_of_a_skewed_metric(student, rng):
+    """The interval has the percentiles of the resamples, also where these are skewed."""
+    truth, predicted = skewed(rng)
+    rows = rng.numpy.integers(40, size=(40_000, 40))
+    values = (predicted[rows] ** 2).mean(axis=1)
+    options = {"n_resamples": 8000, "level": 0.98, "seed": rng.seed()}
+    given = [student.bootstrap_interval, truth, predicted]
+    came, _ = student.run(bootstrap_of, "squared error", *given, **options)
+    message = "For a mean squared error of skewed errors the interval is not right."
+    expect_quantiles(came, values, 0.98, 8000, message)
+
+
+@pytest.mark.task("bootstrap_interval", points=0.5, seconds=10)
+def test_level_of_an_interval(student, rng):
+    """The level decides how wide the interval is."""
+    truth, pred_a, _ = predictions(250, 150, 0, 0)
+    values = rng.numpy.binomial(400, 0.625, size=100_000) / 400
+    for level in (0.5, 0.8):
+        options = {"n_resamples": 5000, "level": level, "seed": rng.seed()}
+        given = [student.bootstrap_interval, truth, pred_a]
+        came, _ = student.run(bootstrap_of, "accuracy", *given, **options)
+        message = f"At a level of {level} the interval of an accuracy is not right."
+        expect_quantiles(came, values, level, 5000, message, grain=0.0026)
+
+
+def large_data(rng):
+    """5,000 examples, 70 % right: the data of the speed and the memory check."""
+    y_true = rng.integers(0, 10, (5000,)).numpy()
+    y_pred = np.where(rng.numpy.random(5000) < 0.7, y_true, (y_true + 1) % 10)
+    return y_true, y_pred
+
+
+def expect_large_interval(came, y_true, y_pred):
+    """Expect the interval of these data: far wider of nothing else."""
+    expect_pair(came)
+    share = (y_true == y_pred).mean()
+    half = 1.96 * np.sqrt(share * (1 - share) / 5000)
+    expect(abs(came[0] - share + half) < 0.003, f"The lower end is not right (got {came[0]:.4g}).")
+    expect(abs(came[1] - share - half) < 0.003, f"The upper end is not right (got {came[1]:.4g}).")
+
+
+@pytest.mark.task("bootstrap_interval", points=0.5, seconds=30)
+def test_calls_of_the_metric(student, rng):
+    """With n = 5,000 and 2,000 resamples the metric is called at most 50 times."""
+    y_true, y_pred = large_data(rng)
+    options = {"n_resamples": 2000, "level": 0.95, "seed": rng.seed()}
+    given = [student.bootstrap_interval, y_true, y_pred]
+    came, calls = student.run(bootstrap_of, "accuracy", *given, **options)
+    expect_large_interval(came, y_true, y_pred)
+    expect(0 < len(calls) <= 50, f"The metric has been called {len(calls)} times.")
+
+
+@pytest.mark.task("bootstrap_interval", points=1, seconds=30)
+@pytest.mark.memory(at_most=48 << 20)
+def test_memory_of_a_bootstrap(race, rng):
+    """With n = 5,000 and 2,000 resamples memory rises by less than 48 MB."""
+    y_true, y_pred = large_data(rng)
+
+    def prepare(side):
+        def call(n_resamples=2000):
+            options = {"n_resamples": n_resamples, "level": 0.95, "seed": rng.seed()}
+            return side.run(bootstrap_of, "accuracy", interval, y_true, y_pred, **options)[0]
+
+        interval = side.bootstrap_interval
+        call(20)  # what a first call brings into memory is not the task's
+        return call
+
+    race.weigh(prepare, lambda came: expect_large_interval(came, y_true, y_pred))
+
+
+@pytest.mark.task("bootstrap_interval", points=0.5, seconds=10)
+def test_number_of_resamples(student, rng):
+    """As many resamples are drawn as were asked for."""
+    y_true, y_pred = large_data(rng)
+    given = [student.bootstrap_interval, y_true, y_pred]
+    for wanted in (1, 357):
+        options = {"n_resamples": wanted, "level": 0.9, "seed": rng.seed()}
+        came, calls = student.run(bootstrap_of, "accuracy", *given, **options)
+        expect_pair(came)
+        share = (y_true == y_pred).mean()
+        expect(abs(came[0] - share) < 0.05, "The lower end is not right.")
+        drawn = sum(calls)  # one more may be the data themselves
+        expect(wanted <= drawn <= wanted + 1, f"Of {wanted} resamples {drawn} were measured.")
+        expect(wanted > 1 or came[0] == came[1], "One resample has equal quantiles.")
+
+
+@pytest.mark.task("bootstrap_interval", points=0.5)
+def test_bootstrap_refuses(student, rng):
+    """No examples, other shapes, no resamples, and a level outside (0, 1) are ValueErrors."""
+    truth, pred, _ = predictions(20, 10, 0, 0)
+    nothing = np.zeros(0, dtype=np.int64)
+    for y_true, y_pred, n_resamples, level, what in (
+        (nothing, nothing, 10, 0.9, "No examples"),
+        (truth, pred[:1], 10, 0.9, "Arrays of different length"),
+        (truth.reshape(5, 6), pred.reshape(5, 6), 10, 0.9, "Arrays of two dimensions"),
+        (truth, pred, 0, 0.9, "n_resamples=0"),
+        (truth, pred, 10, 1.0, "A level of 1"),
+        (truth, pred, 10, 0.0, "A level of 0"),
+        (truth, pred, 10, 95, "A level of 95"),
+    ):
+        given = [student.bootstrap_interval, y_true, y_pred]
+        options = {"n_resamples": n_resamples, "level": level, "seed": 1}
+        expect_raises(
+            ValueError,
+            lambda g=given, o=options: student.run(bootstrap_of, "accuracy", *g, **o),
+            f"{what} should be a ValueError.",
+        )
+    given, options = [student.bootstrap_interval, truth, truth], {"n_resamples": 9, "level": 0.9}
+    came, _ = student.run(bootstrap_of, "accuracy", *given, seed=1, **options)
+    expect_equal(list(came), [1.0, 1.0], "A good call, all right, fails.")
+
+
+@pytest.mark.task("bootstrap_interval", points=0.5)
+def test_bootstrap_leaves_its_arguments(student, rng):
+    """The arrays are left unchanged."""
+    truth, predicted = skewed(rng)
+    options = {"n_resamples": 500, "level": 0.9, "seed": rng.seed()}
+    given = [bootstrap_of, "squared error", student.bootstrap_interval, truth, predicted]
+    (came, _), after = student.run(call_and_return_arguments, *given, **options)
+    expect_pair(came)
+    mean = (predicted**2).mean()
+    expect(0.3 * mean < came[0] < mean < came[1] < 2 * mean, "The interval is not right.")
+    expect_unchanged(after[2:4], [truth, predicted], "An array")
+
+
+# ------------------------------------------------------------------------------- paired_bootstrap
+
+
+@pytest.mark.task("paired_bootstrap", points=1.5, seconds=10)
+def test_common_resamples(student, rng):
+    """Both models are measured on the same resamples: common failures cancel."""
+    truth, pred_a, pred_b = predictions(15, 5, 380, 100)
+    counts = rng.numpy.multinomial(500, [15 / 500, 5 / 500, 480 / 500], size=100_000)
+    values = (counts[:, 0] - counts[:, 1]) / 500
+    options = {"n_resamples": 4000, "level": 0.9, "seed": rng.seed()}
+    given = [student.paired_bootstrap, truth, pred_a, pred_b]
+    came, _ = student.run(bootstrap_of, "accuracy", *given, **options)
+    expect(type(came) is dict and {"low", "high"} <= came.keys(), "There is no low and high.")
+    message = "Of 500 examples both have 100 wrong, A 5 more, B 15 more: it is not right."
+    expect_quantiles((came["low"], came["high"]), values, 0.9, 4000, message, grain=0.0021)
+
+
+@pytest.mark.task("paired_bootstrap", points=1, seconds=10)
+def test_difference_of_any_metric(student, rng):
+    """The difference is that of the metric given; the arrays are left unchanged."""
+    truth = rng.normal(60).numpy().astype(np.float64)
+    pred_a = truth + rng.numpy.uniform(0.5, 1.5, 60)
+    pred_b = truth + rng.numpy.uniform(0.0, 1.0, 60) ** 2
+    rows = rng.numpy.integers(60, size=(20_000, 60))
+    size_a, size_b = np.abs(truth - pred_a), np.abs(truth - pred_b)
+    values = np.median(size_a[rows], axis=1) - np.median(size_b[rows], axis=1)
+    options = {"n_resamples": 2000, "level": 0.8, "seed": rng.seed()}
+    given = [bootstrap_of, "median error", student.paired_bootstrap, truth, pred_a, pred_b]
+    (came, _), after = student.run(call_and_return_arguments, *given, **options)
+    expect_unchanged(after[2:5], [truth, pred_a, pred_b], "An array")
+    expect(type(came) is dict and {"low", "high", "difference"} <= came.keys(), "Keys are missing.")
+    expected = float(np.median(size_a) - np.median(size_b))
+    expect_float(came["difference"], expected, "The difference of two medians is not right.")
+    message = "The interval of a difference of medians is not right."
+    expect_quantiles((came["low"], came["high"]), values, 0.8, 2000, message, grain=0.02)
+
+
+@pytest.mark.task("paired_bootstrap", points=1, seconds=10)
+def test_ties_are_no_wins(student, rng):
+    """A resample in which both are equal is no win."""
+    truth, pred_a, pred_b = predictions(1, 1, 30, 8)
+    counts = rng.numpy.multinomial(40, [1 / 40, 1 / 40, 38 / 40], size=200_000)
+    expected = float((counts[:, 0] > counts[:, 1]).mean())
+    options = {"n_resamples": 4000, "level": 0.9}
+    for pair, share in (((pred_a, pred_b), expected), ((pred_a, pred_a), 0.0)):
+        given = [student.paired_bootstrap, truth, *pair]
+        came, _ = student.run(bootstrap_of, "accuracy", *given, seed=rng.seed(), **options)
+        expect(type(came) is dict and "wins" in came, "There is no entry `wins`.")
+        expect_float(came["wins"], share, "With many ties wins is not right.", 0.045)
+
+
+@pytest.mark.task("paired_bootstrap", points=1)
+def test_paired_bootstrap_refuses(student, rng):
+    """No examples, other shapes, no resamples, and a level outside (0, 1) are ValueErrors."""
+    truth, pred_a, pred_b = predictions(12, 8, 10, 0)
+    nothing = np.zeros(0, dtype=np.int64)
+    for arrays, n_resamples, level, what in (
+        ((nothing,) * 3, 10, 0.9, "No examples"),
+        ((truth, pred_a, pred_b[:1]), 10, 0.9, "A second model of one prediction"),
+        ((truth, pred_a[:1], pred_b), 10, 0.9, "A first model of one prediction"),
+        ((truth, pred_a, pred_b), 0, 0.9, "n_resamples=0"),
+        ((truth, pred_a, pred_b), 10, 1.0, "A level of 1"),
+        ((truth, pred_a, pred_b), 10, 0, "A level of 0"),
+    ):
+        options = {"n_resamples": n_resamples, "level": level, "seed": 1}
+        expect_raises(
+            ValueError,
+            lambda a=arrays, o=options: student.run(
+                bootstrap_of, "accuracy", student.paired_bootstrap, *a, **o
+            ),
+            f"{what} should be a ValueError.",
+        )
+    given = [student.paired_bootstrap, truth, truth, 1 - truth]
+    came, _ = student.run(bootstrap_of, "accuracy", *given, n_resamples=9, level=0.9, seed=1)
+    expected = {"difference": 1.0, "low": 1.0, "high": 1.0, "wins": 1.0}
+    expect_equal(came, expected, "A good call, A all right and B all wrong, fails.")
+
+
+@pytest.mark.task("paired_bootstrap", points=0.5, seconds=10)
+def test_chance_of_a_difference(student, rng):
+    """Equal states of rng give equal results, whatever numpy's global generator does."""
+    arrays = predictions(60, 40, 150, 51)
+    options = {"n_resamples": 200, "level": 0.9}
+    given = [student.paired_bootstrap, *arrays]
+    first, second = (
+        student.run(after_global_seed, *given, seed=seed, **options) for seed in (1, 2)
+    )
+    expect(type(first) is dict and type(second) is dict, "It should return a dict.")
+    expect_float(first.get("difference"), 20 / 301, "The difference is not right.")
+    expect_equal(second, first, "With rng in the same state the result is another.")
+
+
+# ---------------------------------------------------------------------------------------- mcnemar
+
+
+@pytest.mark.task("mcnemar", points=1)
+def test_an_even_table(student, rng):
+    """Where b = c, the statistic is 0 and both p are 1."""
+    for b, c in ((7, 7), (1, 1), (4, 12)):
+        expect_test(student.mcnemar(*predictions(b, c, 20, 5)), b, c)
+
+
+@pytest.mark.task("mcnemar", points=1.5)
+def test_large_tables(student, rng):
+    """p is right for thousands of examples on which the models differ."""
+    for b, c in ((1240, 1130), (2600, 2400), (900, 420)):
+        expect_test(student.mcnemar(*predictions(b, c, 500, 100)), b, c)
+
+
+@pytest.mark.task("mcnemar", points=1)
+def test_two_ways_to_be_wrong(student, rng):
+    """Examples that both have wrong do not count, and the arrays are left unchanged."""
+    truth = np.array([4] * 8 + [2] * 3 + [0] * 11 + [1] * 6)
+    pred_a = np.array([4] * 8 + [1] * 3 + [1] * 11 + [1] * 6)
+    pred_b = np.array([3] * 8 + [2] * 3 + [2] * 11 + [1] * 6)
+    given = [truth, pred_a, pred_b]
+    came, after = student.run(call_and_return_arguments, student.mcnemar, *given)
+    expect_test(came, 8, 3)
+    expect_unchanged(after, given, "An array")
+
+
+@pytest.mark.task("mcnemar", points=1)
+def test_mcnemar_refuses(student, rng):
+    """Arrays that are not all of one shape (n,) are ValueErrors."""
+    truth, pred_a, pred_b = predictions(6, 2, 4, 0)
+    for arrays, what in (
+        ((truth, pred_a, pred_b[:1]), "A second model of one prediction"),
+        ((truth[:1], pred_a, pred_b), "One label"),
+        (tuple(a.reshape(3, 4) for a in (truth, pred_a, pred_b)), "Arrays of two dimensions"),
+    ):
+        message = f"{what} should be a ValueError."
+        expect_raises(ValueError, lambda a=arrays: student.mcnemar(*a), message)
+    expect_test(student.mcnemar(truth, pred_a, pred_b), 6, 2)
+
+
+# -------------------------------------------------------------------------------- learning_curves
+
+
+def kind_of(key):
+    """Loss, accuracy or rate."""
+    return key if key == "lr" else key.rpartition("_")[2]
+
+
+def expect_lines(report, history):
+    """Expect one line for each key, with all its points; return the lines by axes."""
+    expect(type(report) is list, "The figure could not be read.")
+    named = [[line for line in axes if line[0] in history] for axes in report]
+    found = sorted((line[0], line[2]) for axes in named for line in axes)
+    expected = sorted((key, len(values)) for key, values in history.items())
+    expect_equal(found, expected, "There should be one line for each list, with all its points.")
+    return named
+
+
+FULL_HISTORY = {
+    "train_loss": [2.0, 1.0, 0.5],
+    "train_accuracy": [0.3, 0.5, 0.8],
+    "lr": [1e-4, 5e-5, 0.0],
+    "eval_loss": [2.1, 1.5, 1.75],
+    "old_accuracy": [0.99, 0.9, 0.7],
+}
+
+
+@pytest.mark.task("learning_curves", points=1)
+def test_kinds_are_kept_apart(student, rng):
+    """Losses, accuracies and the rate do not share an axes; the history is left unchanged."""
+    given = read_axes, student.learning_curves, FULL_HISTORY
+    report, after = student.run(call_and_return_arguments, *given)
+    expect_unchanged(after[1], FULL_HISTORY, "The history")
+    for axes in expect_lines(report, FULL_HISTORY):
+        kinds = {kind_of(line[0]) for line in axes}
+        expect(len(kinds) <= 1, f"One axes holds {' and '.join(sorted(kinds))}.")
+
+
+@pytest.mark.task("learning_curves", points=0.5)
+def test_one_epoch_is_seen(student, rng):
+    """The point of a single epoch has a marker."""
+    history = {"train_loss": [0.7], "eval_accuracy": [0.6]}
+    report = student.run(read_axes, student.learning_curves, history)
+    for axes in expect_lines(report, history):
+        for key, marker, _ in axes:
+            expect(marker not in ("None", "none", "", " "), f"The line {key} has no marker.")
+
+
+@pytest.mark.task("learning_curves", points=0.5)
+def test_no_figure_stays_open(student, rng):
+    """pyplot holds no more open figures than before."""
+    lines, before, after = student.run(open_figures, student.learning_curves, FULL_HISTORY)
+    expect(type(lines) is int and lines >= 15, "The lists are not drawn.")
+    expect_equal(after, before, "After three calls pyplot holds more open figures.")
+
+
+@pytest.mark.task("learning_curves", points=1)
+def test_curves_refuse(student, rng):
+    """An empty history and lists of different lengths are ValueErrors."""
+    for history, what in (
+        ({}, "A history without lists"),
+        ({"train_loss": [1.0, 0.5], "eval_loss": [1.0]}, "Lists of different lengths"),
+    ):
+        message = f"{what} should be a ValueError."
+        expect_raises(ValueError, lambda h=history: student.learning_curves(h), message)
+    for history in (FULL_HISTORY, {"eval_loss": []}):
+        report = student.run(read_axes, student.learning_curves, history)
+        expect_lines(report, history)
+
+
+@pytest.mark.task("learning_curves", points=0.5)
+def test_no_empty_axes(student, rng):
+    """There is no axes without lines."""
+    history = {"eval_loss": [0.5, 0.25], "train_loss": [0.75, 0.5]}
+    report = student.run(read_axes, student.learning_curves, history)
+    for axes in expect_lines(report, history):
+        expect(len(axes) > 0, "An axes holds none of the lists.")
+
+
+# ---------------------------------------------------------------------------------------- compare
+
+
+@pytest.mark.task("compare", points=1)
+def test_batches_of_unequal_size(student, rng):
+    """Accuracy is that of the data set, not the mean over batches."""
+    net, x = rng.linear(4, 3), rng.normal(17, 4)
+    labels = net(x).argmax(dim=1)
+    labels[16:] = (labels[16:] + 1) % 3
+    batches = [(x[:8], labels[:8]), (x[8:16], labels[8:16]), (x[16:], labels[16:])]
+    given = [student.compare, {"net": {5: net}}, {"data": batches}, [5]]
+    rows, _ = student.run(compared, *given)
+    expect_row(rows, 16 / 17, 0.0, 1, "With a last batch of one the accuracy is not right.")
+
+
+@pytest.mark.task("compare", points=1)
+def test_each_model_is_made_once(student, rng):
+    """make is called once for each model and seed; the arguments are left unchanged."""
+    nets = {name: {seed: rng.linear(4, 3) for seed in (1, 2)} for name in ("a", "b")}
+    x = rng.normal(12, 4)
+    loaders = {name: [(x, rng.integers(0, 3, (12,)))] for name in ("one", "two", "three")}
+    given = compared, student.compare, nets, loaders, [2, 1]
+    (rows, calls), after = student.run(call_and_return_arguments, *given)
+    expect_unchanged(after[2:], [loaders, [2, 1]], "An argument")
+    expect(type(rows) is list and len(rows) == 6, "There should be six rows.")
+    for row, (name, loader) in zip(rows, [(n, d) for n in nets for d in loaders], strict=True):
+        shares = [share_right(net, *loaders[loader][0]) for net in nets[name].values()]
+        expect(type(row) is dict, "A row should be a dict.")
+        expect_float(row.get("mean"), float(np.mean(shares)), "A mean is not right.")
+    expected = sorted((name, seed) for name in nets for seed in (1, 2))
+    expect_equal(sorted(calls), expected, "make should be called once for each model and seed.")
+
+
+def unsteady(rng):
+    """A net that answers otherwise in train mode, and data with its accuracy."""
+    norm = nn.BatchNorm1d(6)
+    with torch.no_grad():
+        norm.running_mean.copy_(rng.normal(6))
+        norm.running_var.copy_(rng.normal(6).square() + 0.3)
+    net = nn.Sequential(norm, nn.Dropout(0.5), rng.linear(6, 4))
+    x = rng.normal(200, 6)
+    with torch.no_grad():
+        logits = net.eval()(x)
+    labels = logits.argmax(dim=1)
+    labels[150:] = logits[150:].argmin(dim=1)  # so wrong that no noise makes them right
+    return net, x, labels
+
+
+@pytest.mark.task("compare", points=1)
+def test_models_predict_in_eval_mode(student, rng):
+    """A model that make returns in train mode predicts in eval mode."""
+    net, x, labels = unsteady(rng)
+    net.train()
+    net[2].eval()
+    given = [student.compare, {"net": {0: net}}, {"data": [(x, labels)]}, [0]]
+    rows, _ = student.run(compared, *given)
+    expect_row(rows, 0.75, 0.0, 1, "A model with dropout and batch-norm has another accuracy.")
+
+
+@pytest.mark.task("compare", points=0.5)
+def test_modes_are_put_back(student, rng):
+    """Every submodule is in the training mode in which it was."""
+    net, x = nn.Sequential(rng.linear(4, 5), nn.Tanh(), rng.linear(5, 3)), rng.normal(12, 4)
+    labels = rng.integers(0, 3, (12,))
+    share = share_right(net, x, labels)
+    net.train()
+    net[1].eval()
+    modes = modes_of(net)
+    held = student.run(hold, net)
+    given = [student.compare, {"net": {0: held}}, {"data": [(x, labels)]}, [0]]
+    rows, _ = student.run(compared, *given)
+    expect_row(rows, share, 0.0, 1, "The accuracy is not right.")
+    expect_equal(student.run(modes_of, held), modes, "A submodule is in another training mode.")
+
+
+@pytest.mark.task("compare", points=0.5)
+def test_no_gradients_are_kept(student, rng):
+    """The models predict without gradients."""
+    layer, x = rng.linear(4, 3), rng.normal(12, 4)
+    labels = rng.integers(0, 3, (12,))
+    held = student.run(hold, Watching(layer))
+    given = [student.compare, {"net": {0: held}}, {"data": [(x, labels)]}, [0]]
+    rows, _ = student.run(compared, *given)
+    expect_row(rows, share_right(layer, x, labels), 0.0, 1, "The accuracy is not right.")
+    calls = held.calls
+    expect(type(calls) is list and len(calls) > 0, "The model has not been called.")
+    on = any(type(call) is not tuple or call[0] is not False for call in calls)
+    expect(not on, "The model has been called with gradients on.")
+
+
+@pytest.mark.task("compare", points=0.5)
+def test_compare_refuses(student, rng):
+    """No seeds, and a loader without an example, are ValueErrors."""
+    net, x = rng.linear(4, 3), rng.normal(12, 4)
+    labels = net(x).argmax(dim=1)
+    full = {"data": [(x, labels)]}
+    for loaders, seeds, what in (
+        (full, [], "No seeds"),
+        ({"data": [(x, labels)], "nothing": []}, [0], "A loader without batches"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda d=loaders, s=seeds: student.run(
+                compared, student.compare, {"net": {0: net}}, d, s
+            ),
+            f"{what} should be a ValueError.",
+        )
+    rows, _ = student.run(compared, student.compare, {"net": {0: net}}, full, [0])
+    expect_row(rows, 1.0, 0.0, 1, "A good call fails.")
+
+
+# ------------------------------------------------------------------------------------- find_leaks
+
+WORDS = [
+    f"{a}{b}" for a in ("al", "be", "cor", "du", "er", "fin") for b in ("ta", "mo", "li", "ru")
+]
+
+
+def words(rng, count):
+    """Different words, in random order."""
+    return [str(word) for word in rng.numpy.permutation(WORDS)[:count]]
+
+
+@pytest.mark.task("find_leaks", points=1)
+def test_normal_form(student, rng):
+    """Compatibility forms, underscores, line breaks and letters beyond ASCII are normalised.
+
+    The lists of texts are left unchanged.
+    """
+    train = ["ﬁne tuning of BERT²", "ｆｕｌｌ_width\nletters", "Übung macht den Meister", "a b"]
+    test = [
+        "Fine-tuning of bert2",
+        "full width letters",
+        "übung\tmacht den MEISTER!",
+        "bung macht den meister",
+        "ab",
+    ]
+    came, after = student.run(call_and_return_arguments, student.find_leaks, train, test)
+    expect_leaks(came, [(0, 0), (1, 1), (2, 2)], [], "Five texts, three of them known:")
+    expect_unchanged(after, [train, test], "A list of texts")
+
+
+@pytest.mark.task("find_leaks", points=1)
+def test_share_of_the_test_text(student, rng):
+    """The share is that of the test text's n-grams: part of a long text leaks, not the reverse."""
+    text = words(rng, 24)
+    whole, part = " ".join(text), " ".join(text[8:16])
+    came = student.find_leaks(["nothing of that kind here", whole], [part])
+    expect_leaks(came, [], [(0, 1, 1.0)], "A part of a training text:")
+    came = student.find_leaks(["nothing of that kind here", part], [whole])
+    expect_leaks(came, [], [], "A text of which 4 in 20 runs are in the training data:")
+    came = student.find_leaks(["nothing of that kind here", part], [whole], threshold=0.125)
+    expect_leaks(came, [], [(0, 1, 4 / 20)], "The same with a threshold of 0.125:")
+
+
+@pytest.mark.task("find_leaks", points=0.5)
+def test_which_training_text(student, rng):
+    """The training text with the largest share is named, the first of several."""
+    every = words(rng, 24)
+    text, other = every[:12], " ".join(every[12:])
+    most = " ".join([*text[:11], "zzz"])  # 9 of the 10 runs of three
+    less = " ".join([*text[:9], "zzz", "zzz"])
+    train = [less, most, other.upper(), most, other]
+    came = student.find_leaks(train, [" ".join(text), other], n=3)
+    expect_leaks(came, [(1, 2)], [(0, 1, 9 / 10)], "Several training texts are near:")
+
+
+@pytest.mark.task("find_leaks", points=0.5)
+def test_threshold_is_reached(student, rng):
+    """A share that is equal to the threshold is enough, a smaller one is not."""
+    text = words(rng, 8)
+    train = [" ".join([*text[:5], *["zzz", "yyy", "xxx", "www"]])]  # it has one of four runs
+    for threshold, near in ((0.25, [(0, 0, 0.25)]), (0.3, [])):
+        came = student.find_leaks(train, [" ".join(text)], threshold=threshold)
+        expect_leaks(came, [], near, f"A share of 1/4 and a threshold of {threshold}:")
+
+
+@pytest.mark.task("find_leaks", points=0.5)
+def test_short_and_empty_texts(student, rng):
+    """A text shorter than n leaks as an exact copy only; one without words is no leak."""
+    one, two, three, *rest = words(rng, 16)
+    train = [f"{one} {two} {three}", "?!", "", " ".join(rest)]
+    test = [f"{one} {two}", "...", "", f"{one.upper()}, {two}; {three}", " ".join(rest[:3])]
+    came = student.find_leaks(train, test)
+    expect_leaks(came, [(3, 0)], [], "Among short texts:")
+    expect_leaks(student.find_leaks(train, []), [], [], "Without test texts:")
+    expect_leaks(student.find_leaks([], test), [], [], "Without training texts:")
+
+
+@pytest.mark.task("find_leaks", points=0.5)
+def test_repeated_runs_count_once(student, rng):
+    """An n-gram that stands several times in a text counts once."""
+    one, two, *rest = words(rng, 12)
+    test = " ".join([*[one, two] * 4, *rest[:4]])  # runs of two: 2 that repeat, 4 others
+    more = ["zzz", "yyy", "xxx", "www"]
+    train = [" ".join([one, two, one, *more]), " ".join([*more, *rest[:4]])]
+    came = student.find_leaks(train, [test], n=2, threshold=0.4)
+    expect_leaks(came, [], [(0, 1, 3 / 6)], "Of six different runs of two:")
+
+
+@pytest.mark.task("find_leaks", points=0.5)
+def test_leaks_refuse(student, rng):
+    """n below 1, a threshold outside (0, 1], and a string in place of a list are ValueErrors."""
+    text = " ".join(words(rng, 9))
+    for train, test, options, what in (
+        ([text], [text], {"n": 0}, "n = 0"),
+        ([text], [text], {"threshold": 0.0}, "A threshold of 0"),
+        ([text], [text], {"threshold": 1.5}, "A threshold of 1.5"),
+        (text, [text], {}, "A string as training texts"),
+        ([text], text, {}, "A string as test texts"),
+    ):
+        expect_raises(
+            ValueError,
+            lambda a=train, b=test, o=options: student.find_leaks(a, b, **o),
+            f"{what} should be a ValueError.",
+        )
+    came = student.find_leaks([text], [text], n=1, threshold=1.0)
+    expect_leaks(came, [(0, 0)], [], "A good call:")
+
+
+# ----------------------------------------------------------------------------- evaluation_bug_hunt
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_accuracy_in_eval_mode(student, rng):
+    """mended_accuracy predicts in eval mode, without gradients, and puts each mode back."""
+    net, x, labels = unsteady(rng)
+    net.train()
+    net[0].eval()
+    watched = Watching(net)
+    modes = modes_of(watched)
+    held = student.run(hold, watched)
+    came = student.mended_accuracy(held, [(x, labels)])
+    expect_float(came, 0.75, "A model with dropout and batch-norm has another accuracy.")
+    expect_equal(student.run(modes_of, held), modes, "A submodule is in another training mode.")
+    calls = held.calls
+    expect(type(calls) is list and len(calls) > 0, "The model has not been called.")
+    on = any(type(call) is not tuple or call[0] is not False for call in calls)
+    expect(not on, "The model has been called with gradients on.")
+
+
+def parts(came, n, n_test):
+    """Expect the result of mended_split; return x and labels of both parts."""
+    good = type(came) in (tuple, list) and len(came) == 2
+    good = good and all(type(part) in (tuple, list) and len(part) == 2 for part in came)
+    expect(good, "It should return ((x, labels), (x, labels)).")
+    for (x, labels), size in zip(came, (n - n_test, n_test), strict=True):
+        expect_tensor(x, (size, 3), "A part of x")
+        expect_tensor(labels, (size,), "The labels of a part", torch.int64)
+    return came
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_split_is_a_partition(student, rng):
+    """Every row goes to exactly one part of the split, at random by rng alone."""
+    x, numbers = rng.normal(40, 3), torch.arange(40)
+    seeds = [rng.seed(), rng.seed()]
+    found = []
+    for seed in (seeds[0], seeds[0], seeds[1]):
+        came = student.mended_split(x, numbers, 12, np.random.default_rng(seed))
+        (_, train), (_, test) = parts(came, 40, 12)
+        expect_equal(sorted([*train.tolist(), *test.tolist()]), list(range(40)), "Not a partition.")
+        found.append(sorted(test.tolist()))
+    expect(found[0] == found[1], "Equal states of rng give different parts.")
+    expect(found[0] != found[2], "Different states of rng give equal parts.")
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_split_is_scaled_by_its_training_rows(student, rng):
+    """Both parts, not x itself, are standardised by mean and deviation of the training rows."""
+    x = rng.normal(30, 3) * torch.tensor([1.0, 5.0, 0.2]) + torch.tensor([4.0, 0.0, -2.0])
+    given = x, torch.arange(30), 10, np.random.default_rng(rng.seed())
+    came, after = student.run(call_and_return_arguments, student.mended_split, *given)
+    expect_unchanged(after[:2], list(given[:2]), "An argument")
+    (x_train, train), (x_test, test) = parts(came, 30, 10)
+    for rows in (train, test):
+        expect(bool(((rows >= 0) & (rows < 30)).all()), "The labels are not those given.")
+    mean, std = x[train].mean(dim=0), x[train].std(dim=0)
+    message = "A row is not scaled by the training rows' mean and standard deviation."
+    expect_close(x_train, (x[train] - mean) / std, message)
+    expect_close(x_test, (x[test] - mean) / std, message)
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_choice(student, rng):
+    """The best on validation is chosen, and no other is run on the test data."""
+    x, y = rng.normal(20, 4), rng.normal(10, 4)
+    good, other = rng.linear(4, 3), rng.linear(4, 3)
+    labels = good(x).argmax(dim=1)
+    labels[:3] = (labels[:3] + 1) % 3
+    test_labels = other(y).argmax(dim=1)  # on the test data the other one is best
+    test_labels[:2] = (good(y).argmax(dim=1)[:2]).clone()
+    nets = {"weak": rng.linear(4, 3), "other": other, "good": good}
+    held = {name: student.run(hold, Watching(net)) for name, net in nets.items()}
+    came = student.mended_choice(held, [(x, labels)], [(y, test_labels)])
+    best = max(nets, key=lambda name: share_right(nets[name], x, labels))
+    expect(type(came) in (tuple, list) and len(came) == 2, "It should be a pair (name, accuracy).")
+    expect_equal(came[0], best, "It is not the best on the validation data.")
+    expected = share_right(nets[best], y, test_labels)
+    expect_float(came[1], expected, "It is not the best one's accuracy on the test data.")
+    for name, net in held.items():
+        calls = net.calls
+        expect(type(calls) is list and len(calls) > 0, "A candidate has not been run.")
+        if name != best:
+            tested = any(type(call) is not tuple or call[1] != 20 for call in calls)
+            expect(not tested, "A candidate that was not chosen has seen the test data.")
+
+
+# --------------------------------------------------------------------------------------- questions
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_f1_of_the_majority(student):
+    """majority_macro_f1: to three decimals (0.0005 either way)."""
+    expected = float(metrics.f1_score([0] * 950 + [1] * 50, [0] * 1000, average="macro"))
+    expect_number(student, "majority_macro_f1", expected, within=0.0005)
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_standard_error(student):
+    """standard_error_points: in percentage points, to two decimals (0.005 either way)."""
+    expected = 100 * np.sqrt(0.9 * 0.1 / 1000)
+    expect_number(student, "standard_error_points", float(expected), within=0.005)
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_examples_needed(student):
+    """examples_needed: the least whole number."""
+    expect_number(student, "examples_needed", int(np.ceil(0.09 * 196**2 - 1e-6)))
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_statistic_of_mcnemar(student):
+    """mcnemar_statistic: to two decimals (0.005 either way)."""
+    expect_number(student, "mcnemar_statistic", (15 - 5 - 1) ** 2 / 20, within=0.005)
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_error_of_two_bins(student):
+    """two_bin_ece: to two decimals (0.005 either way)."""
+    expect_number(student, "two_bin_ece", 0.6 * 0.2 + 0.4 * 0.05, within=0.005)
+
+
+@pytest.mark.task("evaluation_numbers", points=1)
+def test_false_alarm(student):
+    """false_alarm: to two decimals (0.005 either way)."""
+    expect_number(student, "false_alarm", 1 - 0.95**20, within=0.005)
+
+
+@pytest.mark.task("evaluation_statements", points=8)
+def test_statements(student):
+    """Right judgements count 1, wrong ones −1; the sum, never below 0, is divided by 16."""
+    award_judgements(student.judged, "befhimnp")

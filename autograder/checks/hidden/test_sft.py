@@ -1,0 +1,1182 @@
+"""The checks of the SFT lesson that decide: each looks at one property of a task.
+
+Every expected value is worked out here, in plain torch or by transformers, from this side's own
+copy of the inputs; what runs beside the submission's objects only does and reports.
+"""
+
+import copy
+import functools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import get_linear_schedule_with_warmup
+
+from autograder.checking import (
+    award_judgements,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_number,
+    expect_raises,
+    expect_shape,
+    expect_tensor,
+)
+from autograder.checks.shared.common import (
+    expect_modes,
+    expect_old_gradients,
+    expect_same_state,
+    expect_state,
+    expect_unchanged,
+    fill_norm,
+    read_state,
+)
+from autograder.checks.shared.sft import (
+    PLAIN,
+    Classifier,
+    LanguageModel,
+    batches_of,
+    clipped_gradients,
+    entry,
+    expect_float,
+    expect_integers,
+    expect_large_step,
+    log_normal,
+    logits_of,
+    loss_and_right,
+    pairs,
+    random_model,
+    sgd_by_hand,
+    texts,
+)
+from autograder.probes import (
+    call_and_return_arguments,
+    draw_global,
+    fill_gradients,
+    hold,
+    make_sgd,
+    modes_of,
+    seed_global,
+    set_dropout,
+    state_of,
+)
+
+# ------------------------------------------------------------------------------ models and batches
+
+
+def ignored(batch):
+    """The same batch with no label that counts."""
+    return {**batch, "labels": torch.full_like(batch["labels"], -100)}
+
+
+def scores(net, batches):
+    """Loss and accuracy of a model of this side, without dropout."""
+    with torch.no_grad():
+        loss, right, n = loss_and_right(copy.deepcopy(net).eval(), batches)
+    return loss.item() / n, right / n
+
+
+def adamw_by_hand(net, loader, rates, decay=0.0, max_grad_norm=math.inf):
+    """A copy of `net` after one step a batch, `loader` again and again, for these rates.
+
+    Also (loss before the step, labels in the batch) of each step, and copies after each epoch.
+    """
+    net, moments, losses, epochs = copy.deepcopy(net), {}, [], []
+    for step, rate in enumerate(rates):
+        batch = loader[step % len(loader)]
+        loss, found = clipped_gradients(net, [batch], max_grad_norm)
+        losses.append((loss, loss_and_right(net, [batch])[2]))
+        with torch.no_grad():
+            for name, parameter in net.named_parameters():
+                if name not in found:
+                    continue
+                first, second = moments.get(name, (0.0, 0.0))
+                first = 0.9 * first + 0.1 * found[name]
+                second = 0.999 * second + 0.001 * found[name].square()
+                moments[name] = first, second
+                if not name.endswith("bias") and not name.startswith("rest"):
+                    parameter *= 1 - rate * decay
+                root = (second / (1 - 0.999 ** (step + 1))).sqrt()
+                parameter -= rate * (first / (1 - 0.9 ** (step + 1))) / (root + 1e-8)
+        if (step + 1) % len(loader) == 0:
+            epochs.append(copy.deepcopy(net))
+    return net, losses, epochs
+
+
+def falling(steps, peak):
+    """The rates of a schedule without warm-up."""
+    return [peak * (steps - step) / steps for step in range(steps)]
+
+
+# ------------------------------------------------------------------------------------ expectations
+
+
+def figures(history, key, epochs):
+    """A list of the history, once it is known to be floats, one an epoch."""
+    values = entry(history, key)
+    right = type(values) is list and len(values) == epochs
+    expect(right and all(type(v) is float for v in values), f"{key} should be {epochs} floats.")
+    return values
+
+
+def varies(model, batch):
+    """Whether two forwards of a model that is held differ."""
+    came = [
+        model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]) for _ in "ab"
+    ]
+    shape = (len(batch["input_ids"]), 3)
+    first, second = (expect_tensor(c, shape, "The output", torch.float64) for c in came)
+    return not torch.equal(first, second)
+
+
+def mixed_modes(net):
+    """Put a model into train mode, but for one of its dropouts and its norm."""
+    net.train()
+    net.late.eval()
+    net.rest.eval()
+    return net
+
+
+def expect_modes_kept(student, model, net, rng):
+    """Expect the modes of a model that is held to be those of `net`, and to act so."""
+    expect_modes(student, model, modes_of(net))
+    batch = texts(rng, *[5] * 40)
+    for name in ("drop", "late"):
+        student.run(set_dropout, model, name, 0.5)
+    expect(varies(model, batch), "A dropout that was in train mode acts no more.")
+    student.run(set_dropout, model, "drop", 0.0)
+    expect(not varies(model, batch), "A dropout that was in eval mode acts.")
+
+
+# ------------------------------------------------------------------------------------------ collate
+
+
+@pytest.mark.task("collate", points=1)
+def test_longer_examples_are_cut(student, rng):
+    """Examples longer than max_length are cut at their end, labels too; shorter ones are not."""
+    rows = [rng.integers(1, 99, (n,)).tolist() for n in (7, 2, 4)]
+    examples = [{"input_ids": row, "label": row[::-1]} for row in rows]
+    for limit, width in ((3, 3), (5, 5), (9, 7)):
+        came = student.collate(examples, 0, max_length=limit)
+        ids, labels = ([], [])
+        for row in rows:
+            kept = row[:limit]
+            ids.append(kept + [0] * (width - len(kept)))
+            labels.append(row[::-1][:limit] + [-100] * (width - len(kept)))
+        message = f"With lengths 7, 2, 4 and max_length={limit} it is not as stated."
+        expect_integers(entry(came, "input_ids"), torch.tensor(ids), message)
+        expect_integers(entry(came, "labels"), torch.tensor(labels), message)
+
+
+@pytest.mark.task("collate", points=1)
+def test_examples_that_are_refused(student):
+    """No examples, a bad max_length, labels that do not fit or do not match are ValueErrors."""
+    good = [{"input_ids": [1, 2], "label": 0}, {"input_ids": [3], "label": 1}]
+    came = student.collate(good, 0, max_length=2)
+    expected = torch.tensor([[1, 2], [3, 0]])
+    expect_integers(entry(came, "input_ids"), expected, "A good batch is not as stated.")
+    short, tokens = {"input_ids": [1, 2, 3], "label": [1, 2]}, {"input_ids": [4], "label": [5]}
+    for name, call in {
+        "No examples": lambda: student.collate([], 0),
+        "max_length=0": lambda: student.collate(good, 0, max_length=0),
+        "A list of 2 labels for 3 tokens": lambda: student.collate([short, tokens], 0),
+        "A class beside a list": lambda: student.collate([good[0], tokens], 0),
+    }.items():
+        expect_raises(ValueError, call, f"{name} should be a ValueError.")
+
+
+@pytest.mark.task("collate", points=0.5)
+def test_examples_are_left_alone(student, rng):
+    """The examples are left unchanged."""
+    rows = [rng.integers(1, 99, (n,)).tolist() for n in (2, 4)]
+    examples = [{"input_ids": row, "label": row} for row in rows]
+    came, after = student.run(call_and_return_arguments, student.collate, examples, 0, 3)
+    expected = torch.tensor([[*rows[0], 0], rows[1][:3]])
+    expect_integers(entry(came, "input_ids"), expected, "input_ids is not as stated.")
+    expect_equal(after[0], examples, "The examples have been changed.")
+
+
+@pytest.mark.task("collate", points=0.5)
+def test_one_example(student):
+    """A batch of one, and one of single tokens, have the same number of dimensions as others."""
+    for row in ([5, 6, 7], [5]):
+        came = student.collate([{"input_ids": row, "label": 2}], 0)
+        message = f"For one example of {len(row)} token(s) it is not as stated."
+        expect_integers(entry(came, "input_ids"), torch.tensor([row]), message)
+        expect_integers(entry(came, "labels"), torch.tensor([2]), message)
+
+
+@pytest.mark.task("collate", points=0.5)
+def test_other_keys_are_ignored(student):
+    """Other keys of an example are ignored."""
+    examples = [
+        {"input_ids": [5, 6], "label": 1, "text": "two words", "token_type_ids": [0, 0]},
+        {"input_ids": [7], "label": 0, "text": "one", "token_type_ids": [0]},
+    ]
+    came = student.collate(examples, 0)
+    expected = torch.tensor([[5, 6], [7, 0]])
+    expect_integers(entry(came, "input_ids"), expected, "input_ids is not as stated.")
+    message = "The result should have its three keys and no other."
+    expect_equal(sorted(came), ["attention_mask", "input_ids", "labels"], message)
+
+
+# -------------------------------------------------------------------------------------- mask_prompt
+
+
+@pytest.mark.task("mask_prompt", points=1)
+def test_a_token_like_padding_counts(student):
+    """A token of the response counts, also where it equals the padding's."""
+    ids = torch.tensor([[11, 0, 13, 0], [21, 22, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    came = student.mask_prompt(ids, torch.tensor([1, 1]), mask)
+    expected = torch.tensor([[-100, 0, 13, 0], [-100, 22, 0, -100]])
+    expect_integers(came, expected, "Where padding's token stands in a response, it is not right.")
+
+
+@pytest.mark.task("mask_prompt", points=1)
+def test_lists_and_bools(student, rng):
+    """prompt_lengths may be a list, attention_mask may be bool."""
+    ids = rng.integers(1, 99, (3, 4))
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
+    expected = ids.clone()
+    for i, n in enumerate((1, 2, 1)):
+        expected[i, :n] = -100
+    expected[mask == 0] = -100
+    for prompts in ([1, 2, 1], torch.tensor([1, 2, 1])):
+        for each in (mask, mask.bool()):
+            came = student.mask_prompt(ids, prompts, each)
+            kinds = f"{type(prompts).__name__} and {each.dtype}"
+            expect_integers(came, expected, f"With prompt_lengths and mask of {kinds} it is wrong.")
+
+
+@pytest.mark.task("mask_prompt", points=0.5)
+def test_no_prompt_and_nothing_but_prompt(student, rng):
+    """A prompt may have no token, fill its row, or be longer than it."""
+    ids = rng.integers(1, 99, (3, 4))
+    came = student.mask_prompt(ids, torch.tensor([0, 4, 9]), torch.ones_like(ids))
+    expected = torch.full((3, 4), -100)
+    expected[0] = ids[0]
+    expect_integers(came, expected, "For prompts of 0, 4 and 9 tokens in rows of 4 it is wrong.")
+
+
+@pytest.mark.task("mask_prompt", points=0.5)
+def test_labels_are_a_new_tensor(student, rng):
+    """The arguments are left unchanged."""
+    ids, prompts = rng.integers(1, 99, (2, 4)), torch.tensor([1, 2])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    given = ids, prompts, mask
+    came, after = student.run(call_and_return_arguments, student.mask_prompt, *given)
+    expected = ids.clone()
+    expected[0, :1] = expected[1, :2] = expected[1, 3] = -100
+    expect_integers(came, expected, "The labels are not right.")
+    expect_unchanged(after, list(given), "An argument")
+
+
+@pytest.mark.task("mask_prompt", points=1)
+def test_prompts_that_do_not_fit(student, rng):
+    """Prompt lengths that are not B, or negative, and a mask of another shape are ValueErrors."""
+    ids = rng.integers(1, 99, (3, 4))
+    mask, good = torch.ones_like(ids), torch.tensor([1, 1, 1])
+    expected = ids.clone()
+    expected[:, 0] = -100
+    expect_integers(student.mask_prompt(ids, good, mask), expected, "A good call is not right.")
+    for name, prompts, each in (
+        ("One length for three rows", torch.tensor([1]), mask),
+        ("Two lengths for three rows", [1, 2], mask),
+        ("Lengths of shape (3, 1)", good[:, None], mask),
+        ("A negative length", torch.tensor([1, -1, 2]), mask),
+        ("A mask of one row", good, mask[:1]),
+    ):
+        call = functools.partial(student.mask_prompt, ids, prompts, each)
+        expect_raises(ValueError, call, f"{name} should be a ValueError.")
+
+
+# ----------------------------------------------------------------------------------------- evaluate
+
+
+def expect_scores(came, net, loader, message):
+    """Expect the scores of a model of this side, without dropout."""
+    loss, accuracy = scores(net, loader)
+    expect_float(entry(came, "loss"), loss, f"{message}: the loss is not right.")
+    expect_float(entry(came, "accuracy"), accuracy, f"{message}: the accuracy is not right.")
+
+
+@pytest.mark.task("evaluate", points=1)
+def test_means_over_labels_not_batches(student, rng):
+    """Both are means over the labels of the data set, whatever the sizes of the batches."""
+    net = random_model(rng)
+    loader = [texts(rng, 4, 4, 4, 4, 4, 4, 4), texts(rng, 4, 4), texts(rng, 4)]
+    # the last text is hit, the others are what they are: the mean of means differs
+    loader[2]["labels"] = logits_of(net, loader[2]).argmax(dim=1)
+    loader[1]["labels"] = logits_of(net, loader[1]).argmin(dim=1)
+    model = student.run(hold, net)
+    expect_scores(student.evaluate(model, loader), net, loader, "With batches of 7, 2 and 1")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_dropout_is_off(student, rng):
+    """Dropout does not act in evaluation."""
+    net, loader = random_model(rng), [texts(rng, 4, 4, 4)]
+    net.drop.p = 0.5
+    came = student.evaluate(student.run(hold, net.train()), loader)
+    expect_scores(came, net, loader, "With dropout in the model")
+
+
+@pytest.mark.task("evaluate", points=1)
+def test_each_module_gets_its_mode_back(student, rng):
+    """Each submodule is afterwards in the training mode that it had before."""
+    net, loader = mixed_modes(random_model(rng)), [texts(rng, 4, 4, 4)]
+    model = student.run(hold, net)
+    expect_scores(student.evaluate(model, loader), net, loader, "With modes mixed")
+    expect_modes_kept(student, model, net, rng)
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_no_graph(student, rng):
+    """The forward passes record no graph."""
+    net, loader = random_model(rng), [texts(rng, 4, 4, 4), texts(rng, 4, 4, 4)]
+    model = student.run(hold, net)
+    expect_scores(student.evaluate(model, loader), net, loader, "With two batches")
+    expect_equal(model.graphs, [False, False], "Each batch takes one forward, without a graph.")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_a_batch_that_does_not_count(student, rng):
+    """A batch without a label that counts changes neither figure."""
+    net = random_model(rng, LanguageModel)
+    loader = [pairs(rng, (2, 2), (2, 2)), ignored(pairs(rng, (2, 2))), pairs(rng, (3, 4))]
+    came = student.evaluate(student.run(hold, net), loader)
+    expect_scores(came, net, loader, "With a batch of labels -100")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_logits_in_an_object(student, rng):
+    """The model may return an object with `.logits`."""
+    net, loader = random_model(rng), [texts(rng, 4, 4, 4)]
+    net.wraps = True
+    came = student.evaluate(student.run(hold, net), loader)
+    expect_scores(came, net, loader, "With logits in an object")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_the_mask_is_handed_on(student, rng):
+    """The model gets the attention mask."""
+    net, loader = random_model(rng), [texts(rng, 2, 7, 4)]
+    came = student.evaluate(student.run(hold, net), loader)
+    expect_scores(came, net, loader, "With padded texts")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_nothing_to_evaluate_on(student, rng):
+    """A loader without a batch, or without a label that counts, is a ValueError."""
+    net, loader = random_model(rng), [texts(rng, 4, 4)]
+    model = student.run(hold, net)
+    expect_scores(student.evaluate(model, loader), net, loader, "With a good loader")
+    for name, empty in (("no batch", []), ("no label that counts", [ignored(loader[0])])):
+        call = functools.partial(student.evaluate, model, empty)
+        expect_raises(ValueError, call, f"A loader with {name} should be a ValueError.")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_model_is_left_alone(student, rng):
+    """Weights, buffers (a batch-norm's statistics, too) and gradients are left as they are."""
+    net, loader = random_model(rng), [texts(rng, 4, 4)]
+    net.rest = fill_norm(rng, nn.BatchNorm1d(6)).double()
+    model = student.run(hold, net.train())
+    student.run(fill_gradients, model, 2.0)
+    expect_scores(student.evaluate(model, loader), net, loader, "With a batch-norm in train mode")
+    expect_same_state(student, model, net.state_dict(), "evaluate has changed the model")
+    expect_old_gradients(student, model, net, 2.0)
+
+
+# --------------------------------------------------------------------------------- accumulated_step
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_a_micro_batch_without_labels(student, rng):
+    """A micro-batch with no label that counts changes nothing."""
+    net = random_model(rng)
+    batches = [texts(rng, 4, 4), ignored(texts(rng, 3, 5)), texts(rng, 4, 4)]
+    expect_large_step(student, rng, net, batches, "With a micro-batch of labels -100")
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_first_labels_are_nobodys(student, rng):
+    """The first label of a row, which nothing predicts, is not counted."""
+    net = random_model(rng, LanguageModel)
+    batches = [pairs(rng, (0, 5), (0, 5)), pairs(rng, (0, 5), (0, 5))]
+    expect_large_step(student, rng, net, batches, "With rows that have no prompt")
+
+
+def sgd_over_trainable(module, lr):
+    """Plain SGD over the parameters of a module that train."""
+    import torch
+
+    return torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=lr)
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_old_gradients_have_no_influence(student, rng):
+    """Gradients left over from before have no influence, nor have those on frozen parameters."""
+    net, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4)]
+    net.embed.weight.requires_grad_(False)
+    _, found = clipped_gradients(net, batches, math.inf)
+    norm = math.sqrt(sum(g.square().sum().item() for g in found.values()))
+    for max_grad_norm in (math.inf, 1.5 * norm):  # neither clips, but with what is left over
+        model = student.run(hold, net)
+        student.run(fill_gradients, model, 50.0)
+        optimizer = student.run(sgd_over_trainable, model, 0.5)
+        student.accumulated_step(model, batches, optimizer, max_grad_norm)
+        expected, _ = sgd_by_hand(net, batches, 0.5, max_grad_norm)
+        message = f"With max_grad_norm={max_grad_norm:.3g} old gradients have an influence"
+        expect_state(student, model, expected.state_dict(), message, 1e-5)
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_one_clip_at_the_end(student, rng):
+    """The whole gradient is clipped, once, when it is complete; math.inf never clips."""
+    net, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4), texts(rng, 4, 4)]
+    _, found = clipped_gradients(net, batches, math.inf)
+    norm = math.sqrt(sum(g.square().sum().item() for g in found.values()))
+    message = "With max_grad_norm a tenth of the gradient's norm"
+    expect_large_step(student, rng, net, batches, message, max_grad_norm=norm / 10)
+    message = "With max_grad_norm=math.inf"
+    expect_large_step(student, rng, net, batches, message, max_grad_norm=math.inf)
+
+
+def from_a_generator(step, model, batches, optimizer, max_grad_norm):
+    """Hand the micro-batches over as a generator, which can be run through once."""
+    return step(model, (batch for batch in batches), optimizer, max_grad_norm)
+
+
+@pytest.mark.task("accumulated_step", points=0.5)
+def test_micro_batches_from_a_generator(student, rng):
+    """The micro-batches may come from a generator."""
+    net, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4)]
+    model = student.run(hold, net)
+    optimizer = student.run(make_sgd, model, 0.5)
+    student.run(from_a_generator, student.accumulated_step, model, batches, optimizer, 1e3)
+    expected, _ = sgd_by_hand(net, batches, 0.5)
+    message = "It is not the step of the large batch"
+    expect_state(student, model, expected.state_dict(), message, 1e-5)
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_one_graph_at_a_time(student, rng):
+    """The backward of a micro-batch comes before the forward of the next."""
+    net = random_model(rng)
+    batches = [texts(rng, 4, 4, 4) for _ in range(3)]
+    model = expect_large_step(student, rng, net, batches, "With three micro-batches of 3 texts")
+    expected = ["forward of 3", "backward"] * 3
+    message = "Forwards and backwards of three micro-batches do not take turns."
+    expect(model.events == expected, message)
+
+
+@pytest.mark.task("accumulated_step", points=0.5)
+def test_nothing_to_learn_from(student, rng):
+    """No micro-batch, or no label that counts, is a ValueError and leaves the weights unchanged."""
+    net, batches = random_model(rng), [texts(rng, 4, 4)]
+    expect_large_step(student, rng, net, batches, "With one micro-batch")
+    model = student.run(hold, net)
+    student.run(fill_gradients, model, 0.5)
+    optimizer = student.run(make_sgd, model, 0.5)
+    for name, bad in (("No micro-batch", []), ("No label that counts", [ignored(batches[0])])):
+        call = functools.partial(student.accumulated_step, model, bad, optimizer, 1e3)
+        expect_raises(ValueError, call, f"{name} should be a ValueError.")
+        expect_same_state(student, model, net.state_dict(), f"{name}: the weights have changed")
+
+
+@pytest.mark.task("accumulated_step", points=0.5)
+def test_the_mode_is_left_alone(student, rng):
+    """The model is used in the mode that it is in."""
+    net, batches = random_model(rng).eval(), [texts(rng, 4, 4), texts(rng, 4, 4)]
+    net.drop.p = 0.5
+    expect_large_step(student, rng, net, batches, "With a model in eval mode")
+
+
+@pytest.mark.task("accumulated_step", points=0.5)
+def test_mask_in_and_object_out(student, rng):
+    """The model gets the mask, and may return an object with `.logits`."""
+    net, batches = random_model(rng), [texts(rng, 2, 6), texts(rng, 5, 3)]
+    expect_large_step(student, rng, net, batches, "With padded texts")
+    net.wraps = True
+    expect_large_step(student, rng, net, batches, "With logits in an object")
+
+
+# --------------------------------------------------------------------------------- learning_rate_at
+
+
+@pytest.mark.task("learning_rate_at", points=1)
+def test_it_is_transformers_schedule(student, rng):
+    """At every step it is transformers' linear schedule."""
+    total, warmup = int(rng.integers(40, 60)), int(rng.integers(5, 20))
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, total)
+    for step in range(0, total, 3):
+        rate = 3e-4 * schedule.lr_lambdas[0](step)
+        came = student.learning_rate_at(step, total, warmup, 3e-4)
+        expect_float(
+            came, rate, f"At step {step} of {total}, {warmup} of them warm-up, it is wrong."
+        )
+
+
+@pytest.mark.task("learning_rate_at", points=0.5)
+def test_without_warmup(student):
+    """Without warm-up it begins at the peak."""
+    for step, share in ((0, 1.0), (5, 0.5)):
+        came = student.learning_rate_at(step, 10, 0, 2e-4)
+        expect_float(came, 2e-4 * share, f"At step {step} of 10 without warm-up it is wrong.")
+
+
+@pytest.mark.task("learning_rate_at", points=0.5)
+def test_nothing_but_warmup(student):
+    """Where all steps are warm-up it climbs to the end, and is 0 from there on."""
+    for step, share in ((3, 0.75), (4, 0.0)):
+        came = student.learning_rate_at(step, 4, 4, 2e-4)
+        expect_float(came, 2e-4 * share, f"At step {step} of 4, all of them warm-up, it is wrong.")
+
+
+@pytest.mark.task("learning_rate_at", points=0.5)
+def test_beyond_the_end(student):
+    """Beyond the end it stays 0, and is never negative."""
+    for step, share in ((6, 0.5), (11, 0.0), (50, 0.0)):
+        came = student.learning_rate_at(step, 10, 2, 2e-4)
+        expect_float(came, 2e-4 * share, f"At step {step} of 10, 2 of them warm-up, it is wrong.")
+
+
+@pytest.mark.task("learning_rate_at", points=1)
+def test_steps_that_cannot_be(student):
+    """Negative steps, no steps at all, and more warm-up than steps are ValueErrors."""
+    came = student.learning_rate_at(3, 10, 6, 2e-4)
+    expect_float(came, 1e-4, "At step 3 of 10, 6 of them warm-up, it is wrong.")
+    for given in ((-1, 10, 2), (3, 10, -1), (3, 10, 11), (0, 0, 0)):
+        call = functools.partial(student.learning_rate_at, *given, 2e-4)
+        step, total, warmup = given
+        named = f"step={step}, total_steps={total}, warmup_steps={warmup}"
+        expect_raises(ValueError, call, f"{named} should be a ValueError.")
+
+
+# ---------------------------------------------------------------------------------------- fine_tune
+
+
+def tune(student, model, loader, epochs=1, lr=1e-2, unseen=None, **settings):
+    """Fine-tune with plain settings, but for those that are given."""
+    unseen = loader if unseen is None else unseen
+    settings = {**PLAIN, **settings}
+    return student.fine_tune(model, loader, unseen, epochs=epochs, lr=lr, **settings)
+
+
+def expect_tuned(student, rng, net, loader, message, epochs=1, rates=None, **settings):
+    """Expect the weights after training to be those of AdamW by hand; return model and history."""
+    model = student.run(hold, net)
+    history = tune(student, model, loader, epochs, **settings)
+    if rates is None:
+        rates = falling(epochs * len(loader), 1e-2)
+    decay = settings.get("weight_decay", 0.0)
+    norm = settings.get("max_grad_norm", 1e3)
+    expected, _, _ = adamw_by_hand(net, loader, rates, decay, norm)
+    expect_state(student, model, expected.state_dict(), message, 1e-5)
+    return model, history
+
+
+def three_batches(rng):
+    """A loader of three batches of unequal sizes."""
+    return [texts(rng, 4, 4, 4), texts(rng, 3, 5), texts(rng, 2, 6, 4, 5)]
+
+
+@pytest.mark.task("fine_tune", points=1)
+def test_schedule_of_single_steps(student, rng):
+    """Each step has its own rate, over all epochs; the steps of warm-up are rounded up."""
+    net, loader = random_model(rng), [*three_batches(rng), texts(rng, 4, 4)]
+    # 8 steps, 5/16 of them warm-up: 2.5, so 3
+    rates = [1e-2 * step / 3 for step in range(3)] + [1e-2 * (8 - step) / 5 for step in range(3, 8)]
+    message = "Two epochs of 4 batches with warmup_ratio=0.3125 end somewhere else"
+    expect_tuned(student, rng, net, loader, message, 2, rates, warmup_ratio=0.3125)
+
+
+@pytest.mark.task("fine_tune", points=1)
+def test_what_decays(student, rng):
+    """Weights decay, decoupled from the gradient; biases and the parameters of norms do not."""
+    net, loader = random_model(rng), three_batches(rng)
+    message = "With weight_decay=2 the weights are not as stated"
+    expect_tuned(student, rng, net, loader, message, 2, weight_decay=2.0)
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_gradients_are_clipped(student, rng):
+    """The gradient's norm is clipped."""
+    net, loader = random_model(rng), three_batches(rng)
+    # the gradients' norms are above it, and differ: Adam's moments then depend on the clipping
+    norms = []
+    for batch in loader:
+        _, found = clipped_gradients(net, [batch], math.inf)
+        norms.append(math.sqrt(sum(g.square().sum().item() for g in found.values())))
+    message = "With a small max_grad_norm the weights are not as stated"
+    limit = min(norms) / 10
+    expect_tuned(student, rng, net, loader, message, max_grad_norm=limit)
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_frozen_parameters_stay(student, rng):
+    """Parameters that are not trainable are afterwards bit for bit what they were."""
+    net, loader = random_model(rng), three_batches(rng)
+    net.embed.requires_grad_(False)
+    net.rest.bias.requires_grad_(False)
+    model = student.run(hold, net)
+    tune(student, model, loader, epochs=2, weight_decay=0.5)
+    state = read_state(student, model, net.state_dict())
+    for name in ("scale", "head.weight", "rest.weight"):
+        expect(not torch.equal(state[name], net.state_dict()[name]), f"{name} has not moved.")
+    for name in ("embed.weight", "rest.bias"):
+        expect(torch.equal(state[name], net.state_dict()[name]), f"{name} has changed.")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_modes_come_back(student, rng):
+    """Each submodule is afterwards in the training mode that it had before."""
+    net, loader = mixed_modes(random_model(rng)), three_batches(rng)
+    model = student.run(hold, net)
+    figures(tune(student, model, loader, epochs=2), "train_loss", 2)
+    expect_modes_kept(student, model, net, rng)
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_it_trains_in_train_mode(student, rng):
+    """It trains in train mode, in every epoch, whatever mode the model came in."""
+    net, loader = random_model(rng).eval(), [texts(rng, *[5] * 30)]
+    net.drop.p = 0.9
+    history = tune(student, student.run(hold, net), loader, epochs=2, lr=0.0, seed=rng.seed())
+    still, _ = scores(net, loader)
+    for epoch, loss in enumerate(figures(history, "train_loss", 2), start=1):
+        acts = math.isfinite(loss) and abs(loss - still) > 1e-6
+        expect(acts, f"In epoch {epoch} dropout does not act.")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_train_loss(student, rng):
+    """train_loss is a mean over the epoch's labels, from the passes that train."""
+    for net, loader in (
+        (random_model(rng), [texts(rng, 4), *three_batches(rng)]),
+        (random_model(rng, LanguageModel), [pairs(rng, (0, 2)), pairs(rng, (2, 4), (1, 5))]),
+    ):
+        steps = len(loader)
+        history = tune(student, student.run(hold, net), loader, epochs=2)
+        _, losses, _ = adamw_by_hand(net, loader, falling(2 * steps, 1e-2))
+        for epoch, came in enumerate(figures(history, "train_loss", 2)):
+            part = losses[steps * epoch : steps * epoch + steps]
+            expected = sum(loss * n for loss, n in part) / sum(n for _, n in part)
+            expect_float(came, expected, f"Of epoch {epoch + 1} it is not as stated.", rtol=1e-5)
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_evaluation_after_each_epoch(student, rng):
+    """eval_loss and eval_accuracy are of the model after the epoch, on the other loader."""
+    net, loader = random_model(rng), three_batches(rng)
+    unseen = [texts(rng, 4, 4, 4, 4, 4), texts(rng, 3, 3)]
+    history = tune(student, student.run(hold, net), loader, 2, unseen=unseen)
+    _, _, epochs = adamw_by_hand(net, loader, falling(6, 1e-2))
+    came = zip(figures(history, "eval_loss", 2), figures(history, "eval_accuracy", 2), strict=True)
+    for epoch, (trained, (loss, accuracy)) in enumerate(zip(epochs, came, strict=True), start=1):
+        expected = scores(trained, unseen)
+        expect_float(loss, expected[0], f"The loss after epoch {epoch} is wrong.", rtol=1e-5)
+        expect_float(accuracy, expected[1], f"The accuracy after epoch {epoch} is wrong.")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_equal_seeds_give_equal_results(student, rng):
+    """Equal seeds give equal results, dropout included, and other seeds others."""
+    net, loader, seed, states = random_model(rng), three_batches(rng), rng.seed(), []
+    net.drop.p = 0.5
+    for use in (seed, seed, seed + 1):
+        student.run(seed_global, rng.seed())
+        model = student.run(hold, net)
+        tune(student, model, loader, epochs=2, seed=use)
+        states.append(student.run(state_of, model)["head.weight"])
+    first = expect_shape(states[0], net.head.weight.shape, "head.weight")
+    expect_close(states[1], first, "The same seed gave another result.")
+    expect_shape(states[2], net.head.weight.shape, "head.weight")
+    differ = (states[2] - first).abs().max().item() > 1e-6
+    expect(differ, "Another seed gave the same result.")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_global_generator_is_put_back(student, rng):
+    """The state of torch's global generator is afterwards what it was."""
+    net, loader, seed = random_model(rng), three_batches(rng), rng.seed()
+    net.drop.p = 0.5
+    model = student.run(hold, net)
+    student.run(seed_global, seed)
+    figures(tune(student, model, loader), "train_loss", 1)
+    drawn = student.run(draw_global, 4)
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
+    expect_close(drawn, expected, "The generator is in another state.")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_settings_that_are_refused(student, rng):
+    """Negative epochs, a ratio outside [0, 1], no batches: ValueErrors; 0 epochs are allowed."""
+    net, loader = random_model(rng), three_batches(rng)
+    model = student.run(hold, net)
+    for name, epochs, ratio, given in (
+        ("Negative epochs", -1, 0.0, loader),
+        ("warmup_ratio=1.5", 1, 1.5, loader),
+        ("warmup_ratio=-0.5", 1, -0.5, loader),
+        ("A train_loader without a batch", 1, 0.0, []),
+    ):
+        settings = {"unseen": loader, "warmup_ratio": ratio}
+        call = functools.partial(tune, student, model, given, epochs, **settings)
+        expect_raises(ValueError, call, f"{name} should be a ValueError.")
+        expect_same_state(student, model, net.state_dict(), f"{name}: the weights have changed")
+    history = tune(student, model, loader, epochs=0)
+    for key in ("train_loss", "eval_loss", "eval_accuracy"):
+        figures(history, key, 0)
+    expect_same_state(student, model, net.state_dict(), "With 0 epochs the weights have changed")
+
+
+@pytest.mark.task("fine_tune", points=0.5)
+def test_a_language_model(student, rng):
+    """A model of tokens, which answers with an object, learns the next token."""
+    net = random_model(rng, LanguageModel)
+    net.wraps = True
+    loader = [pairs(rng, (2, 4), (1, 2)), pairs(rng, (0, 3), (3, 1))]
+    message = "With token labels the weights are not as stated"
+    expect_tuned(student, rng, net, loader, message, 2)
+
+
+def topic_texts(rng, topic_of, count):
+    """Texts on four topics: half of the words are the topic's own, half are any."""
+    draw, rows = rng.numpy, []
+    for i in range(count):
+        own, n = np.flatnonzero(topic_of == i % 4), int(draw.integers(8, 17))
+        words = np.where(draw.random(n) < 0.5, draw.choice(own, n), draw.integers(1, 200, n))
+        rows.append((words.tolist(), i % 4))
+    draw.shuffle(rows)
+    return rows
+
+
+def batch_of(rows):
+    """Pad these (words, topic) to a batch."""
+    input_ids = torch.zeros(len(rows), max(len(words) for words, _ in rows), dtype=torch.int64)
+    mask = torch.zeros_like(input_ids)
+    for i, (words, _) in enumerate(rows):
+        input_ids[i, : len(words)] = torch.tensor(words)
+        mask[i, : len(words)] = 1
+    labels = torch.tensor([topic for _, topic in rows])
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+
+
+def fitted_head(net, batch):
+    """A copy of `net` whose head alone has been trained, on all texts at once."""
+    net, features = copy.deepcopy(net), []
+    net.head.register_forward_pre_hook(lambda module, given: features.append(given[0]))
+    with torch.no_grad():
+        logits_of(net, batch)
+    optimizer = torch.optim.Adam(net.head.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        F.cross_entropy(F.linear(features[0], *net.head.parameters()), batch["labels"]).backward()
+        optimizer.step()
+    net.head._forward_pre_hooks.clear()
+    return net
+
+
+@pytest.mark.task("fine_tune", points=1.5, seconds=30)
+def test_it_beats_the_probe_on_held_out_data(student, rng):
+    """On held-out texts it is better than the untouched model and than a head trained alone."""
+    topic_of = rng.numpy.integers(0, 4, 200)
+    train, test = topic_texts(rng, topic_of, 600), batch_of(topic_texts(rng, topic_of, 400))
+    loader = [batch_of(train[k : k + 12]) for k in range(0, 600, 12)]
+    torch_state = torch.random.get_rng_state()
+    torch.manual_seed(rng.seed())
+    net = Classifier(vocabulary=200, width=8, classes=4)
+    torch.random.set_rng_state(torch_state)
+
+    def accuracy(logits):
+        return (logits.argmax(dim=1) == test["labels"]).double().mean().item()
+
+    untouched = accuracy(logits_of(net, test))
+    probe = accuracy(logits_of(fitted_head(net, batch_of(train)), test))
+    model = student.run(hold, net)
+    settings = {"epochs": 5, "lr": 3e-2, "warmup_ratio": 0.1, "weight_decay": 0.01}
+    tune(student, model, loader, unseen=[test], max_grad_norm=1.0, seed=rng.seed(), **settings)
+    logits = model(input_ids=test["input_ids"], attention_mask=test["attention_mask"])
+    reached = accuracy(expect_tensor(logits, (400, 4), "The output"))
+    lead = reached - max(probe, untouched)
+    shown = f"{reached:.1%} right, the untouched model {untouched:.1%}"
+    expect(lead > 0.22, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
+
+
+# -------------------------------------------------------------------------- length_bucketed_batches
+
+
+def two_epochs(function, lengths, batch_size, rng):
+    """Call a function twice with the same generator, which goes on."""
+    return [function(lengths, batch_size, rng) for _ in range(2)]
+
+
+@pytest.mark.task("length_bucketed_batches", points=1)
+def test_other_batches_in_the_next_epoch(student, rng):
+    """In the next epoch at most half of the batches, as sets, come again."""
+    function, different = student.length_bucketed_batches, rng.numpy.permutation(2000) + 4
+    for lengths, what in ((log_normal(rng), ""), (different.tolist(), "Of different lengths, ")):
+        came = student.run(two_epochs, function, lengths, 16, rng.numpy)
+        expect(type(came) is list and len(came) == 2, "Two epochs could not be read.")
+        first, second = ({frozenset(b) for b in batches_of(epoch, 2000)} for epoch in came)
+        share = len(first & second) / len(first)
+        expect(share <= 0.5, f"{what}{share:.0%} of the batches come again in the next epoch.")
+
+
+@pytest.mark.task("length_bucketed_batches", points=1)
+def test_order_does_not_follow_length(student, rng):
+    """The order of the batches does not follow their lengths."""
+    lengths = log_normal(rng)
+    came = batches_of(student.length_bucketed_batches(lengths, 16, rng.numpy), 2000)
+    means = np.array([np.mean([lengths[i] for i in batch]) for batch in came])
+    correlation = np.corrcoef(means[:-1], means[1:])[0, 1]
+    message = f"A batch's mean length and the next one's correlate by {correlation:.2f}."
+    expect(bool(correlation < 0.35), message)  # at random 0 ± 0.09
+
+
+@pytest.mark.task("length_bucketed_batches", points=0.5)
+def test_rng_is_the_only_randomness(student, rng):
+    """The same state of rng gives the same batches."""
+    lengths = rng.integers(4, 60, (300,)).tolist()
+    first = batches_of(student.length_bucketed_batches(lengths, 8, rng.numpy), 300)
+    second = student.length_bucketed_batches(lengths, 8, rng.numpy)  # a copy goes in each time
+    expect_equal(second, first, "The same state of rng gave other batches.")
+
+
+@pytest.mark.task("length_bucketed_batches", points=0.5)
+def test_few_texts(student, rng):
+    """It works for no text, for fewer than a batch, and for batches of one."""
+    function = student.length_bucketed_batches
+    expect_equal(function([], 4, rng.numpy), [], "For no texts there should be no batches.")
+    came = batches_of(function([7, 3, 9], 4, rng.numpy), 3)
+    expect_equal(len(came), 1, "Three texts should make one batch of at most 4.")
+    came = batches_of(function([7, 3, 9], 1, rng.numpy), 3)
+    expect_equal(len(came), 3, "Three texts should make three batches of 1.")
+
+
+@pytest.mark.task("length_bucketed_batches", points=1)
+def test_one_short_batch_at_most(student, rng):
+    """Of many batches one at most is short."""
+    for n, size in ((1003, 7), (2000, 11), (1500, 9)):
+        lengths = rng.integers(4, 60, (n,)).tolist()
+        came = batches_of(student.length_bucketed_batches(lengths, size, rng.numpy), n)
+        expected = [size] * (n // size) + ([n % size] if n % size else [])
+        message = f"{n} texts in batches of {size}: the sizes of the batches are not as stated."
+        expect(sorted(map(len, came)) == sorted(expected), message)
+
+
+@pytest.mark.task("length_bucketed_batches", points=0.5)
+def test_lengths_are_left_alone(student, rng):
+    """The list of lengths is left unchanged."""
+    lengths = rng.integers(4, 60, (40,)).tolist()
+    function = student.length_bucketed_batches
+    came, after = student.run(call_and_return_arguments, function, lengths, 8, rng.numpy)
+    batches_of(came, 40)
+    expect_equal(after[0], lengths, "The lengths have been changed.")
+
+
+@pytest.mark.task("length_bucketed_batches", points=0.5)
+def test_a_batch_size_that_cannot_be(student, rng):
+    """A batch_size below 1 is a ValueError."""
+    function = student.length_bucketed_batches
+    batches_of(function([5, 8, 2], 2, rng.numpy), 3)
+    for size in (0, -2):
+        call = functools.partial(function, [5, 8, 2], size, rng.numpy)
+        expect_raises(ValueError, call, f"batch_size={size} should be a ValueError.")
+
+
+# --------------------------------------------------------------------------------------------- pack
+
+
+class Transformer(nn.Module):
+    """Positions, one attention layer and a head: logits (R, L, 20). It runs on this side only."""
+
+    def __init__(self, rng):
+        """Make random weights."""
+        super().__init__()
+        self.token, self.place = rng.normal(20, 8), rng.normal(16, 8)
+        self.qkv, self.out = rng.normal(8, 24, std=0.5), rng.normal(8, 20, std=0.5)
+
+    def forward(self, input_ids, position_ids, attention_mask):
+        """Return the logits."""
+        x = self.token[input_ids] + self.place[position_ids]  # (R, L, 8)
+        q, k, v = (x @ self.qkv).chunk(3, dim=-1)
+        return (x + F.scaled_dot_product_attention(q, k, v, attention_mask)) @ self.out
+
+
+def packed(came, rows, length):
+    """The four tensors of a result, once their shapes and dtypes are right."""
+    shape = rows, length
+    ids = expect_tensor(entry(came, "input_ids"), shape, "input_ids", torch.int64)
+    places = expect_tensor(entry(came, "position_ids"), shape, "position_ids", torch.int64)
+    mask = entry(came, "attention_mask")
+    mask = expect_tensor(mask, (rows, length, length), "attention_mask", torch.bool)
+    return ids, places, mask, expect_tensor(entry(came, "labels"), shape, "labels", torch.int64)
+
+
+@pytest.mark.task("pack", points=1)
+def test_logits_as_if_alone(student, rng):
+    """Each of several sequences in a row gets the logits that it gets alone."""
+    net = Transformer(rng)
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 1, 4, 2)]
+    ids, places, mask, _ = packed(student.pack(sequences, 12, 0), 1, 12)
+    expect_equal(ids[0].tolist(), [*sum(sequences, []), 0, 0], "input_ids is not as stated.")  # noqa: RUF017
+    expect(bool(((places >= 0) & (places < 12)).all()), "A position is out of range.")
+    logits, start = net(ids, places, mask), 0
+    for sequence in sequences:
+        n = len(sequence)
+        causal = torch.ones(1, n, n).tril().bool()
+        alone = net(torch.tensor([sequence]), torch.arange(n)[None], causal)
+        message = f"A sequence of {n} from position {start} on gets other logits than alone."
+        expect_close(logits[:, start : start + n], alone, message)
+        start += n
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_padding_looks_at_itself(student, rng):
+    """A padding position looks at itself and at nothing else, and nothing looks at it."""
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (2, 2)]
+    _, _, mask, _ = packed(student.pack(sequences, 7, 0), 1, 7)
+    expected = torch.eye(7, dtype=torch.bool)
+    expected[1, 0] = expected[3, 2] = True
+    expect(torch.equal(mask[0], expected), "For 2 and 2 tokens in a row of 7 it is not as stated.")
+
+
+@pytest.mark.task("pack", points=1)
+def test_labels_of_packed_sequences(student, rng):
+    """Labels are the tokens, but -100 on padding and on the first token of each sequence."""
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 2, 1, 4)]
+    *_, labels = packed(student.pack(sequences, 7, 0), 2, 7)
+    a, b, _, d = sequences
+    expected = [[-100, *a[1:], -100, b[1], -100, -100], [-100, *d[1:], -100, -100, -100]]
+    expect_integers(labels, torch.tensor(expected), "The labels are not as stated.")
+
+
+@pytest.mark.task("pack", points=1)
+def test_first_row_with_room(student, rng):
+    """Each sequence goes into the first row that has room, which need not be the last."""
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 6, 2, 5, 1)]
+    ids, *_ = packed(student.pack(sequences, 8, 0), 3, 8)
+    a, b, c, d, e = sequences
+    expected = torch.tensor([[*a, *c, *e, 0, 0], [*b, 0, 0], [*d, 0, 0, 0]])
+    expect_integers(ids, expected, "3, 6, 2, 5, 1 tokens in rows of 8: it is not the first fit.")
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_a_token_like_padding_is_real(student):
+    """A token that equals the padding's is treated like any other."""
+    _, places, mask, labels = packed(student.pack([[4, 0, 0], [0, 5]], 6, 0), 1, 6)
+    expected = torch.tensor([[0, 1, 2, 0, 1, 0]])
+    expect_integers(places, expected, "The positions are not as stated.")
+    expect_equal(labels[0, 1:3].tolist(), [0, 0], "The labels are not as stated.")
+    expect(mask[0].sum().item() == 10, "The attention mask is not as stated.")
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_sequences_that_cannot_be_packed(student):
+    """No sequences, an empty one and one that is too long are ValueErrors."""
+    ids, *_ = packed(student.pack([[1, 2], [3]], 4, 0), 1, 4)
+    expect_integers(ids, torch.tensor([[1, 2, 3, 0]]), "A good call is not as stated.")
+    for name, bad in (
+        ("No sequences", []),
+        ("An empty sequence", [[1, 2], []]),
+        ("A sequence of 5 in rows of 4", [[1, 2], [1, 2, 3, 4, 5]]),
+    ):
+        call = functools.partial(student.pack, bad, 4, 0)
+        expect_raises(ValueError, call, f"{name} should be a ValueError.")
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_sequences_are_left_alone(student, rng):
+    """The sequences are left unchanged."""
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (4, 2, 3)]
+    came, after = student.run(call_and_return_arguments, student.pack, sequences, 7, 0)
+    ids, *_ = packed(came, 2, 7)
+    a, b, c = sequences
+    expected = torch.tensor([[*a, *b, 0], [*c, 0, 0, 0, 0]])
+    expect_integers(ids, expected, "input_ids is not as stated.")
+    expect_equal(after[0], sequences, "The sequences have been changed.")
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_a_row_filled_to_the_last(student, rng):
+    """A sequence may fill what is left of a row to the last position, or a whole row."""
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 2, 5)]
+    ids, *_ = packed(student.pack(sequences, 5, 0), 2, 5)
+    a, b, c = sequences
+    expect_integers(ids, torch.tensor([[*a, *b], c]), "3, 2, 5 tokens should fill two rows of 5.")
+
+
+# ------------------------------------------------------------------------------------- sft_bug_hunt
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_the_end_is_learned(student):
+    """The end token behind a response counts."""
+    came = student.build_batch([([5, 6], [8, 9]), ([3], [4])], 0)
+    labels = entry(came, "labels")
+    fits = type(labels) is torch.Tensor and labels.dim() == 2 and labels.shape[1] >= 5
+    expect(fits, "The labels should be a tensor (2, T) with room for the end token.")
+    ends = [labels[0, 4].item(), labels[1, 2].item()]
+    expect_equal(ends, [0, 0], "The label at the end token is not the end token.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_rows_are_no_wider_than_needed(student, rng):
+    """The batch is as wide as its longest row, and padded with the end token."""
+    for n in (3, 200):
+        prompt, response = rng.integers(1, 9, (n,)).tolist(), rng.integers(1, 9, (4,)).tolist()
+        came = student.build_batch([(prompt, response), ([5], [6])], 0)
+        expected = torch.tensor([[*prompt, *response, 0], [5, 6, *[0] * (n + 3)]])
+        message = f"For a prompt of {n} tokens and a response of 4 input_ids is not as stated."
+        expect_integers(entry(came, "input_ids"), expected, message)
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_end_tokens_are_not_masked(student):
+    """The mask is 1 on end tokens, wherever they stand, and 0 on padding alone."""
+    came = student.build_batch([([5, 0, 6], [0, 9]), ([3], [])], 0)
+    mask = entry(came, "attention_mask")
+    fits = type(mask) is torch.Tensor and mask.dim() == 2 and mask.shape[1] >= 6
+    expect(fits, "The mask should be a tensor (2, T) with room for the longest row.")
+    expected = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]])
+    expect_integers(mask[:, :6], expected, "The mask is not as stated.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_pairs_are_left_alone(student):
+    """The pairs are left unchanged."""
+    given = [[[5, 6], [8, 9]], [[3], [4]]]
+    came, after = student.run(call_and_return_arguments, student.build_batch, given, 0)
+    expect(type(entry(came, "input_ids")) is torch.Tensor, "input_ids should be a tensor.")
+    expect_equal(came["input_ids"][0, :4].tolist(), [5, 6, 8, 9], "The first row is not right.")
+    expect_equal(after[0], given, "The pairs have been changed.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_loss_with_padding(student, rng):
+    """The model gets the mask, and labels of -100 do not count."""
+    net, batch = random_model(rng, LanguageModel), pairs(rng, (2, 5), (1, 2), (3, 1))
+    came = student.response_loss(student.run(hold, net), batch)
+    came = expect_shape(came, (), "The loss")
+    message = "With padded rows the loss is not right."
+    expect_float(came.item(), scores(net, [batch])[0], message, rtol=1e-5)
+
+
+def loss_gradients(response_loss, model, batch):
+    """Report the gradients of the loss."""
+    response_loss(model, batch).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_gradients_of_the_loss(student, rng):
+    """Gradients flow through the loss to the model."""
+    net, batch = random_model(rng, LanguageModel), pairs(rng, (2, 3), (2, 3))
+    came = student.run(loss_gradients, student.response_loss, student.run(hold, net), batch)
+    expect(type(came) is dict, "The gradients could not be read.")
+    _, found = clipped_gradients(net, [batch], math.inf)
+    for name, gradient in found.items():
+        expect(came.get(name) is not None, f"No gradient reaches {name}.")
+        expect_close(came[name], gradient, f"The gradient of {name} is not right.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_accuracy_over_all_labels(student, rng):
+    """The accuracy is the share of all labels that count, over all batches together."""
+    net = random_model(rng, LanguageModel)
+    loader = [pairs(rng, (2, 9), (1, 9), (3, 8)), pairs(rng, (5, 1)), pairs(rng, (4, 2))]
+    for batch, hit in ((loader[1], True), (loader[2], False)):
+        logits = logits_of(net, batch)[:, :-1]
+        chosen = logits.argmax(dim=-1) if hit else logits.argmin(dim=-1)
+        batch["labels"][:, 1:] = chosen.masked_fill(batch["labels"][:, 1:] == -100, -100)
+    came = student.response_accuracy(student.run(hold, net), loader)
+    message = "With 26, 1 and 2 labels it is not the share of those predicted."
+    expect_float(came, scores(net, loader)[1], message)
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_accuracy_in_eval_mode(student, rng):
+    """The accuracy is taken in eval mode, without a graph."""
+    net, loader = random_model(rng, LanguageModel), [pairs(rng, *[(2, 6)] * 20)]
+    still = logits_of(copy.deepcopy(net), loader[0])[:, :-1]
+    chosen = still.argmax(dim=-1)  # three in four are hit without dropout
+    chosen[15:] = still[15:].argmin(dim=-1)
+    loader[0]["labels"][:, 2:] = chosen[:, 1:]
+    net.train()
+    net.drop.p = net.late.p = 0.9
+    model = student.run(hold, net)
+    came = student.response_accuracy(model, loader)
+    expect_float(came, scores(net, loader)[1], "With dropout in the model it is not right.")
+    expect(model.graphs == [False], "There should be one forward for the batch, without a graph.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_accuracy_restores_the_modes(student, rng):
+    """Each submodule is afterwards in the mode that it was in."""
+    net, batch = mixed_modes(random_model(rng, LanguageModel)), pairs(rng, (2, 6), (1, 3))
+    model = student.run(hold, net)
+    came = student.response_accuracy(model, [batch])
+    expect_float(came, scores(net, [batch])[1], "The accuracy is not right.")
+    expect_modes(student, model, modes_of(net))
+
+
+# ------------------------------------------------------------------------- numbers and statements
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_steps_of_warmup(student):
+    """warmup_steps: the whole number."""
+    expect_number(student, "warmup_steps", math.ceil(3 * math.ceil(3668 / 32) / 10))
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_rate_at_a_step(student):
+    """rate_at_200: to 1e-8."""
+    expect_number(student, "rate_at_200", 2e-5 * 800 / 900, within=1e-8)
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_effective_batch(student):
+    """effective_batch: the whole number."""
+    expect_number(student, "effective_batch", 4 * 8 * 4)
+
+
+TEXTS = (12, 30, 7, 51, 20, 9, 64, 15)
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_padding_of_one_batch(student):
+    """padding_together: the whole number."""
+    expect_number(student, "padding_together", 8 * max(TEXTS) - sum(TEXTS))
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_padding_of_two_sorted_batches(student):
+    """padding_sorted: the whole number."""
+    short, long = sorted(TEXTS)[:4], sorted(TEXTS)[4:]
+    expect_number(student, "padding_sorted", 4 * max(short) + 4 * max(long) - sum(TEXTS))
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_excess_of_the_mean_of_means(student):
+    """excess_loss: to 0.001."""
+    expect_number(student, "excess_loss", (1 + 3) / 2 - (90 * 1 + 10 * 3) / 100, within=0.001)
+
+
+@pytest.mark.task("sft_numbers", points=1)
+def test_loss_of_a_uniform_guess(student):
+    """uniform_loss: to 0.005."""
+    expect_number(student, "uniform_loss", math.log(50257), within=0.005)
+
+
+@pytest.mark.task("sft_statements", points=8)
+def test_statements(student):
+    """Right judgements count 1, wrong ones −1; the sum, never below 0, is divided by 16."""
+    award_judgements(student.judged, true="bdfhjlno")

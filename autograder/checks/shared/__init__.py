@@ -1,0 +1,1 @@
+"""What the visible and the hidden checks of a lesson share: models, probes, expected values."""

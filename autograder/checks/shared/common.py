@@ -1,0 +1,168 @@
+"""What the checks of several lessons share: models of this side, and expectations on held ones."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from autograder.checking import Inputs, expect, expect_close, expect_equal, expect_tensor, short
+from autograder.probes import (
+    devices_from_meta,
+    gradients_of,
+    modes_of,
+    set_parameters,
+    state_of,
+)
+from autograder.student import Handle, Student
+
+
+def output(module: nn.Module, x: Tensor) -> Tensor:
+    """What a module of this side answers."""
+    with torch.no_grad():
+        return module(x)
+
+
+def fill_norm(rng: Inputs, norm: nn.Module) -> nn.Module:
+    """Give a batch-norm a history: no statistic or weight is at its start."""
+    with torch.no_grad():
+        norm.running_mean.copy_(rng.normal(len(norm.running_mean)))
+        norm.running_var.copy_(rng.normal(len(norm.running_var)).square() + 0.5)
+        for parameter in norm.parameters():
+            parameter.copy_(rng.normal(*parameter.shape) + 2.0)
+    return norm
+
+
+def conv_net(rng: Inputs) -> nn.Module:
+    """A small classifier of (B, 2, 6, 6) with a batch-norm."""
+    parts = OrderedDict[str, nn.Module](conv1=rng.conv2d(2, 4, 3, bias=False))
+    parts |= OrderedDict(bn1=fill_norm(rng, nn.BatchNorm2d(4)), act=nn.Tanh())
+    parts |= OrderedDict(flat=nn.Flatten(), fc=rng.linear(64, 3))
+    return nn.Sequential(parts)
+
+
+def large_body(rng: Inputs) -> nn.Module:
+    """A convolutional body, (B, 1, 16, 16) to (B, 2048), that takes far longer than a head."""
+    return nn.Sequential(
+        rng.conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        rng.conv2d(32, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+    )  # fmt: skip
+
+
+def expect_timed_losses(came: object, expected: list[float], *given: object) -> None:
+    """Expect a timed call to have returned the reference's losses: the first to rounding."""
+    message = "A timed run does not return the reference's losses, so its time does not count."
+    expect(type(came) is list and len(came) == len(expected), message)
+    assert isinstance(came, list)
+    for epoch, (loss, its) in enumerate(zip(came, expected, strict=True)):
+        tolerance = 0.1 if epoch else 1e-3
+        near = type(loss) is float and abs(loss - its) <= tolerance * abs(its)
+        expect(near, message)
+
+
+def give_parameters(student: Student, module: Handle, **values: Tensor) -> None:
+    """Give parameters of a held module new values, which must have these shapes."""
+    misfit = student.run(set_parameters, module, **values)
+    for name, value in values.items():
+        expect(misfit != name, f"{name} should have shape {tuple(value.shape)}.")
+
+
+def read_state(student: Student, model: Handle, names: Iterable[str]) -> dict[str, Tensor]:
+    """The parameters and buffers of a held model, which should have just these names."""
+    came = student.run(state_of, model)
+    expect(type(came) is dict and came.keys() == set(names), "The model's parts have changed.")
+    return came
+
+
+def expect_state(
+    student: Student,
+    model: Handle,
+    expected: Mapping[str, Tensor],
+    message: str,
+    rtol: float = 1e-4,
+) -> None:
+    """Expect every parameter and buffer of a held model to be near those of a state dict."""
+    came = read_state(student, model, expected)
+    for name, tensor in expected.items():
+        expect_close(came[name], tensor, f"{message}: the tensor {name!r}", rtol=rtol)
+
+
+def expect_same_tensors(came: Any, expected: Mapping[str, Tensor], message: str) -> None:
+    """Expect a dict of tensors, with these names, to be bit for bit those expected."""
+    expect(type(came) is dict and came.keys() == expected.keys(), message)
+    for name, tensor in expected.items():
+        value = expect_tensor(came[name], tensor.shape, name, tensor.dtype)
+        expect(torch.equal(value, tensor), f"{message}: {name}")
+
+
+def expect_same_state(
+    student: Student,
+    model: Handle,
+    expected: Mapping[str, Tensor],
+    message: str,
+    names: Iterable[str] | None = None,
+) -> None:
+    """Expect a held model's tensors, all or those of `names`, to be bit for bit those expected."""
+    came = read_state(student, model, expected)
+    names = list(expected if names is None else names)
+    some = {name: expected[name] for name in names}
+    expect_same_tensors({name: came[name] for name in names}, some, message)
+
+
+def expect_modes(
+    student: Student, model: Handle, expected: Mapping[str, bool], what: str = "The model"
+) -> None:
+    """Expect each submodule of a held model to be in the mode that it had before."""
+    came = student.run(modes_of, model)
+    expect(type(came) is dict, "The modes could not be read.")
+    for name, mode in expected.items():
+        label = f"{what}'s submodule {name!r}" if name else what
+        was = "train" if mode else "eval"
+        expect(came.get(name) is mode, f"{label} was in {was} mode before, and now is not.")
+
+
+def expect_old_gradients(
+    student: Student, model: Handle, net: nn.Module, value: float, what: str = "The model"
+) -> None:
+    """Expect the .grad of each parameter of a held model, like `net`, to be still at `value`."""
+    gradients = student.run(gradients_of, model)
+    expect(type(gradients) is dict, "The gradients could not be read.")
+    for name, parameter in net.named_parameters():
+        message = f"{what}'s {name}.grad is not what it was."
+        expect(gradients.get(name) is not None, message)
+        expect_close(gradients[name], torch.full_like(parameter, value), message)
+
+
+def expect_on_its_device(student: Student, make: Handle, module: nn.Module, *args: object) -> None:
+    """Expect what `make` makes of a module to lie where that lies, here on the device "meta"."""
+    devices = student.run(devices_from_meta, make, module, *args)
+    right = type(devices) is dict and set(devices.values()) == {"meta"}
+    expect(right, "What is new is not on the device of what was there.")
+
+
+def expect_float(value: Any, expected: float, message: str, within: float = 1e-6) -> None:
+    """Expect a number, to `within`."""
+    expect(type(value) in (int, float), f"{message} (it is {short(value)}, not a number)")
+    expect(abs(value - expected) <= within, f"{message} (got {value:.6g})")  # False for NaN
+
+
+def expect_unchanged(came: Any, given: Any, what: str) -> None:
+    """Expect what came back of an argument to be what was given: tensors, plain data, or both."""
+    changed = f"{what} has been changed."
+    if isinstance(given, np.ndarray):
+        given = torch.from_numpy(given)  # as arrays come back
+    if isinstance(given, Tensor):
+        value = expect_tensor(came, given.shape, what, given.dtype)
+        expect(torch.equal(value, given.detach()), changed)
+    elif isinstance(given, (list, tuple)):
+        expect(type(came) is type(given) and len(came) == len(given), changed)
+        for left, part in zip(came, given, strict=True):
+            expect_unchanged(left, part, what)
+    elif isinstance(given, dict):
+        expect(type(came) is dict and came.keys() == given.keys(), changed)
+        for key, part in given.items():
+            expect_unchanged(came[key], part, what)
+    else:
+        expect_equal(came, given, changed)

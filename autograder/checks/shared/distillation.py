@@ -1,0 +1,36 @@
+"""What the checks of the lesson distillation share."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+
+def body_of(model):
+    """Leave out the head of a model that is held; what its features are is then seen."""
+    return model[:-1]
+
+
+def softened(logits, temperature):
+    """exp(z / T) over its sum, in double precision."""
+    powers = (logits.double() / temperature).exp()
+    return powers / powers.sum(dim=-1, keepdim=True)
+
+
+def divergence(left, right, temperature):
+    """KL(left ‖ right) at a temperature, one number a row, from logits."""
+    p, q = (softened(logits, temperature) for logits in (left, right))
+    return (p * (p.log() - q.log())).sum(dim=-1)
+
+
+def classifier(rng, width=6):
+    """A small classifier of rows of 5 into 3 classes, in double precision."""
+    parts = OrderedDict(body=rng.linear(5, width), act=nn.Tanh(), head=rng.linear(width, 3))
+    return nn.Sequential(parts).double()
+
+
+def small_resnet(rng, **settings):
+    """Something with a stem `conv1` for three channels and a head `fc`."""
+    settings = {"padding": 1, "bias": False, **settings}
+    parts = OrderedDict(conv1=rng.conv2d(3, 4, 3, **settings), act=nn.ReLU())
+    parts |= OrderedDict(pool=nn.AdaptiveAvgPool2d(2), flat=nn.Flatten(), fc=rng.linear(16, 7))
+    return nn.Sequential(parts)

@@ -1,0 +1,98 @@
+"""What the checks of the lesson lora share."""
+
+import copy
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from autograder.checking import expect, expect_equal
+from autograder.student import Handle
+
+
+def set_adapters(model, values):
+    """Give the adapters of a model, by dotted name, these (lora_A, lora_B)."""
+    import torch
+
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            layer = model.get_submodule(name)
+            layer.lora_A.copy_(lora_A)
+            layer.lora_B.copy_(lora_B)
+
+
+def mark(model, number):
+    """Leave a number on a model."""
+    model.number = number
+
+
+def expect_same(student, rng, one, other, message):
+    """Expect two handles to stand for one model: what is done to one shows in the other."""
+    expect(isinstance(one, Handle), message)
+    number = rng.seed()
+    student.run(mark, one, number)
+    expect_equal(other.number, number, message)
+
+
+def with_updates(net, values, scale):
+    """Return a copy of `net` whose weights, by name, have the update scale · BA added."""
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for name, (lora_A, lora_B) in values.items():
+            update = torch.einsum("or,r...->o...", lora_B.flatten(1), lora_A)
+            net.get_submodule(name).weight += scale * update
+    return net
+
+
+def matrices(rng, net, names, rank):
+    """Return random (lora_A, lora_B) for these layers of `net`."""
+    values = {}
+    for name in names:
+        weight = net.get_submodule(name).weight
+        ones = (1,) * (weight.dim() - 2)
+        values[name] = (
+            rng.normal(rank, *weight.shape[1:], std=0.5).to(weight.dtype),
+            rng.normal(weight.shape[0], rank, *ones, std=0.5).to(weight.dtype),
+        )
+    return values
+
+
+def two_towers(rng):
+    """Two small networks with layers of equal names, one behind the other, and a head."""
+
+    def tower(width):
+        return nn.Sequential(
+            OrderedDict(query=rng.linear(6, 6), act=nn.Tanh(), value=rng.linear(6, width))
+        )
+
+    return nn.Sequential(OrderedDict(encoder=tower(6), decoder=tower(5), head=rng.linear(5, 3)))
+
+
+def classifier(rng):
+    """A small classifier of (B, 1, 4, 4) images with three classes, in double precision."""
+    parts = OrderedDict(conv=rng.conv2d(1, 3, 3), act=nn.Tanh(), flat=nn.Flatten())
+    parts |= OrderedDict(mid=rng.linear(12, 6), act2=nn.Tanh(), drop=nn.Dropout(0.0))
+    parts |= OrderedDict(head=rng.linear(6, 3))
+    return nn.Sequential(parts).double()
+
+
+def batches(rng, *sizes):
+    """Random images and labels in batches of these sizes."""
+    return [(rng.normal(n, 1, 4, 4).double(), rng.integers(0, 3, (n,))) for n in sizes]
+
+
+SETTINGS = {
+    "target_modules": ["conv", "mid"],
+    "rank": 2,
+    "lora_alpha": 4.0,
+    "train_also": ["head"],
+}
+"""What `adapt_with_lora` is given, beside what `adapt` is."""
+
+
+def adapt(student, model, loader, **settings):
+    """Run adapt_with_lora; return the model it gives and the history."""
+    came = student.adapt_with_lora(model, loader, **{**SETTINGS, **settings})
+    expect(type(came) is tuple and len(came) == 2, "It should return a pair (model, history).")
+    expect(type(came[1]) is dict, "The history should be a dict.")
+    return came

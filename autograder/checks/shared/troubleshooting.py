@@ -1,0 +1,130 @@
+"""What the checks of the lesson troubleshooting share."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from autograder.checking import expect, expect_close
+from autograder.checks.shared.common import fill_norm
+from autograder.probes import hold, make_sgd
+
+
+def make_scaler(scale):
+    """Return torch's own scaler, for the CPU."""
+    import torch
+
+    return torch.amp.GradScaler("cpu", init_scale=scale)
+
+
+class Root(nn.Module):
+    """The square root: NaN where its input is negative."""
+
+    def forward(self, x):
+        """Take the root."""
+        return x.sqrt()
+
+
+def classifier(rng, width=4, classes=3):
+    """A small classifier without dropout and batch-norm, in double precision."""
+    return nn.Sequential(rng.linear(width, 6), nn.Tanh(), rng.linear(6, classes)).double()
+
+
+def calm(net):
+    """Make the head's weights small: on any batch the loss is near that of a constant guess."""
+    with torch.no_grad():
+        for parameter in net[-1].parameters():
+            parameter *= 0.2
+    return net
+
+
+def batch_of(rng, size, width=4, classes=3):
+    """One batch (x, labels) in double precision."""
+    return rng.normal(size, width).double(), rng.integers(0, classes, (size,))
+
+
+def sgd_on(net, batches, rates):
+    """Train `net` in place by SGD in closed form; return the loss before each step."""
+    losses = []
+    for (x, labels), rate in zip(batches, rates, strict=True):
+        loss = F.cross_entropy(net(x), labels)
+        losses.append(loss.item())
+        parameters = [p for p in net.parameters() if p.requires_grad]
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= rate * gradient
+    return losses
+
+
+def expect_floats(value, expected, what, rtol=1e-6):
+    """Expect a list of floats to be these."""
+    fine = type(value) is list and all(type(each) is float for each in value)
+    expect(fine, f"{what} should be a list of floats.")
+    expect(len(value) == len(expected), f"{what} has {len(value)} entries, not {len(expected)}.")
+    came, right = torch.tensor(value).double(), torch.tensor(expected).double()
+    expect_close(came, right, f"{what} is not right.", rtol=rtol)
+
+
+def expect_near(value, expected, what, rtol=1e-6):
+    """Expect one float to be this, to `rtol` of its size."""
+    expect(type(value) is float, f"{what} should be a float.")
+    right = abs(value - expected) <= rtol * abs(expected)  # False for NaN
+    expect(right, f"{what} is {value:.6g}, which is not right.")
+
+
+def encoder(rng, blocks, dropout=0.0):
+    """Blocks of a transformer, in train mode, with random weights."""
+    layers = []
+    for _ in range(blocks):
+        block = nn.TransformerEncoderLayer(
+            32, 4, 128, dropout=dropout, batch_first=True, norm_first=True
+        )
+        with torch.no_grad():
+            for parameter in block.parameters():
+                parameter.copy_(rng.normal(*parameter.shape, std=0.1))
+            block.norm1.weight += 1.0
+            block.norm2.weight += 1.0
+        layers.append(block)
+    return layers
+
+
+def normed(rng, width=4, classes=3):
+    """A small classifier with a batch-norm that has seen other data, in double precision."""
+    norm = fill_norm(rng, nn.BatchNorm1d(6))
+    return nn.Sequential(rng.linear(width, 6), norm, nn.Tanh(), rng.linear(6, classes)).double()
+
+
+class Bigram(nn.Module):
+    """A language model that sees one token: its logits are a row of a table."""
+
+    def __init__(self, table):
+        """Keep the table (V, V)."""
+        super().__init__()
+        self.table = nn.Parameter(table)
+
+    def forward(self, input_ids):
+        """Return logits (B, T, V) of tokens (B, T)."""
+        return self.table[input_ids]
+
+
+def probed(student, rng, body, head, training=True):
+    """Take a probe_step; return the batch and the two parts, that are held."""
+    batch = batch_of(rng, 6)
+    parts = student.run(hold, body.train(training)), student.run(hold, head)
+    optimizer = student.run(make_sgd, parts[1], 0.2)
+    student.probe_step(*parts, optimizer, *batch)
+    return batch, parts
+
+
+def steep(rng):
+    """A network and a batch with large gradients, in single precision."""
+    net = nn.Sequential(rng.linear(6, 8), nn.Tanh(), rng.linear(8, 3))
+    return net, rng.normal(16, 6, std=3.0), rng.integers(0, 3, (16,))
+
+
+def total_norm(net, x, labels):
+    """The gradients of a batch, and their total norm."""
+    gradients = torch.autograd.grad(F.cross_entropy(net(x), labels), list(net.parameters()))
+    return gradients, math.sqrt(sum(float(g.double().square().sum()) for g in gradients))

@@ -1,0 +1,487 @@
+"""The checks of the evaluation lesson that a learner may read: examples, not all that is asked.
+
+Every expected value is worked out here or by scikit-learn and SciPy, from this side's own copy of
+the inputs. Arrays of numpy come back from a submission as tensors.
+"""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn import metrics
+from torch import nn
+from torch.nn import functional as F
+
+from autograder.checking import (
+    expect,
+    expect_close,
+    expect_equal,
+    expect_judgements,
+    expect_numbers,
+)
+from autograder.checks.shared.common import expect_float
+from autograder.checks.shared.evaluation import (
+    compared,
+    expect_good_temperature,
+    expect_leaks,
+    expect_pair,
+    expect_test,
+    labelled,
+    predictions,
+)
+
+# ----------------------------------------------------------------- probes: they do, and they report
+
+
+def bootstrap_of_accuracy(function, *arguments, seed, **options):
+    """Call a bootstrap with accuracy as its metric and a fresh generator."""
+    import numpy as np
+
+    def accuracy(truth, predicted):
+        return (truth == predicted).mean(axis=-1)
+
+    return function(accuracy, *arguments, rng=np.random.default_rng(seed), **options)
+
+
+def read_figure(draw, history):
+    """Draw a figure; report whether it is one, and of each axes its labels, lines and legend."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = draw(history)
+    if not isinstance(figure, Figure):
+        return None
+    FigureCanvasAgg(figure).draw()
+    report = []
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        report.append(
+            {
+                "x": axes.get_xlabel(),
+                "y": axes.get_ylabel(),
+                "legend": [text.get_text() for text in legend.get_texts()] if legend else [],
+                "lines": [
+                    (
+                        str(line.get_label()),
+                        [float(x) for x in line.get_xdata()],
+                        [float(y) for y in line.get_ydata()],
+                    )
+                    for line in axes.get_lines()
+                ],
+            }
+        )
+    return report
+
+
+# -------------------------------------------------------------------------------- expected values
+
+
+def expect_interval(value, low, high, within, message):
+    """Expect two numbers, lower one first, each to its own tolerance."""
+    expect(type(value) in (tuple, list) and len(value) == 2, "It should be a pair (low, high).")
+    for end, expected, tolerance in zip(value, (low, high), within, strict=True):
+        expect_float(end, expected, message, tolerance)
+
+
+def expect_rows(rows, expected):
+    """Expect the rows of compare."""
+    expect(
+        type(rows) is list and len(rows) == len(expected), "There should be a row for each pair."
+    )
+    for row, (model, loader, mean, std, n) in zip(rows, expected, strict=True):
+        keys = {"model", "loader", "mean", "std", "n"}
+        expect(
+            type(row) is dict and set(row) == keys, f"A row should have the keys {sorted(keys)}."
+        )
+        name = [row["model"], row["loader"]]
+        expect_equal(name, [model, loader], "The rows are not in the order of the dicts.")
+        expect_float(row["mean"], mean, f"The mean of {model} on {loader} is not right.")
+        expect_float(row["std"], std, f"The std of {model} on {loader} is not right.")
+        expect_equal(row["n"], n, "n should be the number of seeds.")
+
+
+def net_with(right, labels, classes=3):
+    """A linear net that has, of one-hot inputs of these rows, the first `right` right."""
+    net = nn.Linear(len(labels), classes, bias=False)
+    wrong = torch.arange(len(labels)) >= right
+    says = (labels + wrong) % classes
+    with torch.no_grad():
+        net.weight.copy_(F.one_hot(says, classes).T.float() + 0.01)
+    return net
+
+
+# ------------------------------------------------------------------------------- confusion_matrix
+
+
+@pytest.mark.task("confusion_matrix", points=1)
+def test_rows_are_the_truth(student, rng):
+    """Element [i, j] counts the examples of class i that were predicted as class j."""
+    y_true = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    y_pred = np.array([0, 1, 1, 1, 2, 2, 2, 0, 2])
+    expected = torch.tensor([[1, 2, 0], [0, 1, 1], [1, 0, 3]])
+    came = student.confusion_matrix(y_true, y_pred)
+    expect_close(came, expected, "The counts are not as stated.", atol=0)
+
+
+@pytest.mark.task("confusion_matrix", points=1)
+def test_absent_classes_stay(student, rng):
+    """With num_classes given, classes that do not occur have rows and columns of zeros."""
+    y_true, y_pred = np.array([0, 3, 3]), np.array([3, 3, 3])
+    expected = torch.zeros(6, 6, dtype=torch.int64)
+    expected[0, 3], expected[3, 3] = 1, 2
+    came = student.confusion_matrix(y_true, y_pred, num_classes=6)
+    expect_close(came, expected, "With num_classes=6 the counts are not as stated.", atol=0)
+
+
+# -------------------------------------------------------------------------------------- f1_scores
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_f1_of_each_class(student, rng):
+    """With average=None the result is the F1 of each class, in ascending order."""
+    y_true, y_pred = (rng.integers(0, 4, (60,)).numpy() for _ in range(2))
+    y_true[:4] = y_pred[:4] = range(4)
+    expected = torch.from_numpy(metrics.f1_score(y_true, y_pred, average=None))
+    came = student.f1_scores(y_true, y_pred, None)
+    expect_close(came, expected, "The scores of the classes are not right.")
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_macro_and_micro(student, rng):
+    """Macro F1 is the mean over classes, micro F1 that of the pooled counts."""
+    y_true = np.array([0] * 30 + [1] * 10 + [2] * 5)
+    y_pred = np.array([0] * 26 + [1] * 4 + [1] * 6 + [0] * 4 + [2] * 2 + [0] * 3)
+    for average in ("macro", "micro"):
+        expected = float(metrics.f1_score(y_true, y_pred, average=average))
+        came = student.f1_scores(y_true, y_pred, average)
+        expect_float(came, expected, f"The {average} average is not right.")
+
+
+@pytest.mark.task("f1_scores", points=1)
+def test_weighted_by_the_truth(student, rng):
+    """Weighted F1 weighs each class by how often it is true."""
+    y_true = np.array([0] * 30 + [1] * 10 + [2] * 5)
+    y_pred = np.array([0] * 20 + [1] * 10 + [1] * 8 + [2] * 2 + [2] * 3 + [0] * 2)
+    expected = float(metrics.f1_score(y_true, y_pred, average="weighted"))
+    came = student.f1_scores(y_true, y_pred, "weighted")
+    expect_float(came, expected, "The weighted average is not right.")
+
+
+# --------------------------------------------------------------------- expected_calibration_error
+
+
+@pytest.mark.task("expected_calibration_error", points=1)
+def test_ece_of_two_bins(student, rng):
+    """In each bin accuracy is compared with mean confidence."""
+    sure = [[0.9, 0.1], [0.8, 0.2], [0.94, 0.06], [0.84, 0.16]]  # mean 0.87, all in (0.75, 1]
+    unsure = [[0.6, 0.4], [0.64, 0.36], [0.56, 0.44], [0.6, 0.4]]  # mean 0.6, in (0.5, 0.75]
+    labels = torch.tensor([0, 1, 0, 1, 0, 0, 0, 1])  # 2 of 4, 3 of 4 right
+    expected = 0.5 * abs(0.5 - 0.87) + 0.5 * abs(0.75 - 0.6)
+    came = student.expected_calibration_error(torch.tensor(sure + unsure), labels, 4)
+    expect_float(came, expected, "With two bins of four the error is not right.", 1e-5)
+
+
+@pytest.mark.task("expected_calibration_error", points=1)
+def test_confidence_is_that_of_the_predicted_class(student, rng):
+    """Confidence is the largest probability of a row, wherever it stands."""
+    probabilities = torch.tensor([[0.1, 0.2, 0.7], [0.15, 0.7, 0.15], [0.1, 0.7, 0.2]])
+    came = student.expected_calibration_error(probabilities, torch.tensor([2, 1, 0]), 5)
+    expect_float(came, abs(2 / 3 - 0.7), "With one bin of three the error is not right.", 1e-5)
+
+
+@pytest.mark.task("expected_calibration_error", points=0.5)
+def test_ece_of_nothing(student, rng):
+    """Without examples the error is 0.0, and with some it is not."""
+    error = student.expected_calibration_error
+    came = error(torch.tensor([[0.7, 0.3]]), torch.tensor([0]), 10)
+    expect_float(came, 0.3, "For one example the error is not right.", 1e-5)
+    came = error(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 10)
+    expect_float(came, 0.0, "For no examples the error should be 0.0.", 0.0)
+
+
+# ------------------------------------------------------------------------------ temperature_scale
+
+
+@pytest.mark.task("temperature_scale", points=1.5)
+def test_too_sure_a_model(student, rng):
+    """For a model that is too sure, the temperature has the least loss."""
+    for factor in (2.0, 4.0):
+        logits, labels = labelled(rng, 400, 4, factor)
+        T = student.temperature_scale(logits.float(), labels)
+        expect_good_temperature(T, logits.float(), labels, "The loss is not the least.")
+
+
+@pytest.mark.task("temperature_scale", points=1)
+def test_multiplied_logits(student, rng):
+    """Logits three times as large have a temperature three times as large."""
+    logits, labels = labelled(rng, 400, 3, 1.5)
+    first, second = (student.temperature_scale(s * logits, labels) for s in (1, 3))
+    expect_good_temperature(first, logits, labels, "The loss is not the least.")
+    expect_float(second / first, 3.0, "Three times the logits, three times T: it is not.", 0.1)
+
+
+# ----------------------------------------------------------------------------- bootstrap_interval
+
+
+@pytest.mark.task("bootstrap_interval", points=1, seconds=10)
+def test_interval_of_an_accuracy(student, rng):
+    """The interval of an accuracy is that of the binomial distribution, to the noise of drawing."""
+    y_true = rng.integers(0, 2, (400,)).numpy()
+    wrong = rng.numpy.permutation(400) < 80
+    y_pred = np.where(wrong, 1 - y_true, y_true)
+    function, options = student.bootstrap_interval, {"n_resamples": 4000, "level": 0.95}
+    given = [y_true, y_pred]
+    came = student.run(bootstrap_of_accuracy, function, *given, seed=rng.seed(), **options)
+    low, high = stats.binom.ppf([0.025, 0.975], 400, 0.8) / 400
+    message = "Of 400 examples 80 % are right: the 95 % interval is not right."
+    expect_interval(came, low, high, (0.006, 0.006), message)
+
+
+@pytest.mark.task("bootstrap_interval", points=1, seconds=10)
+def test_chance_is_the_generators(student, rng):
+    """Equal states of rng give equal intervals, others give others."""
+    y_true, y_pred = (rng.normal(301).numpy().round() for _ in range(2))
+    function, options = student.bootstrap_interval, {"n_resamples": 300, "level": 0.9}
+    first, other = rng.seed(), rng.seed()
+    came = [
+        student.run(bootstrap_of_accuracy, function, y_true, y_pred, seed=seed, **options)
+        for seed in (first, first, other)
+    ]
+    values = (y_true == y_pred).mean()
+    for pair in came:
+        expect_interval(pair, values - 0.04, values + 0.04, (0.03, 0.03), "It is not right.")
+    expect(came[0] == came[1], "With rng in the same state the interval is another.")
+    many = [
+        student.run(bootstrap_of_accuracy, function, y_true, y_pred, seed=other + k, **options)
+        for k in range(4)
+    ]
+    expect(any(pair != came[0] for pair in many), "Whatever rng is, the interval is the same.")
+
+
+@pytest.mark.task("bootstrap_interval", points=1.5, seconds=10)
+@pytest.mark.speed(at_least=0.5)
+def test_speed_of_a_bootstrap(race, rng):
+    """With n = 100 and 2,000 resamples it is at least half as fast as the reference."""
+
+    def prepare(side):
+        interval, given = side.bootstrap_interval, {"n_resamples": 2000, "level": 0.95}
+        return lambda y_true, y_pred, seed: side.run(
+            bootstrap_of_accuracy, interval, y_true, y_pred, seed=seed, **given
+        )
+
+    def inputs():
+        y_true = rng.integers(0, 10, (100,)).numpy()
+        right = rng.numpy.permutation(100) < int(rng.integers(60, 80))
+        return y_true, np.where(right, y_true, (y_true + 1) % 10), rng.seed()
+
+    def verify(came, expected, y_true, y_pred, seed):
+        share = (y_true == y_pred).mean()
+        half = 1.96 * np.sqrt(share * (1 - share) / 100)
+        expect_pair(came)
+        for value, end in zip(came, (share - half, share + half), strict=True):
+            expect(abs(value - end) < 0.03, "A timed interval is not right.")
+
+    race.time(prepare, inputs, verify)
+
+
+# ------------------------------------------------------------------------------- paired_bootstrap
+
+
+@pytest.mark.task("paired_bootstrap", points=1, seconds=10)
+def test_interval_of_a_difference(student, rng):
+    """The difference and its interval are right where the models fail independently."""
+    truth, pred_a, pred_b = predictions(120, 70, 280, 30)
+    function, options = student.paired_bootstrap, {"n_resamples": 4000, "level": 0.95}
+    given = [truth, pred_a, pred_b]
+    came = student.run(bootstrap_of_accuracy, function, *given, seed=rng.seed(), **options)
+    keys = {"difference", "low", "high", "wins"}
+    expect(type(came) is dict and set(came) == keys, f"The keys should be {sorted(keys)}.")
+    expect_float(came["difference"], 0.1, "The difference on the data is not right.")
+    half = 1.96 * np.sqrt((190 / 500 - 0.1**2) / 500)
+    interval = (came["low"], came["high"])
+    expect_interval(interval, 0.1 - half, 0.1 + half, (0.009, 0.009), "It is not right.")
+
+
+@pytest.mark.task("paired_bootstrap", points=1, seconds=10)
+def test_wins_of_the_better(student, rng):
+    """wins is the share of the resamples in which A is ahead."""
+    truth, pred_a, pred_b = predictions(50, 5, 100, 10)
+    function, options = student.paired_bootstrap, {"n_resamples": 500, "level": 0.9}
+    for pair, expected in (((pred_a, pred_b), 1.0), ((pred_b, pred_a), 0.0)):
+        seed = rng.seed()
+        came = student.run(bootstrap_of_accuracy, function, truth, *pair, seed=seed, **options)
+        expect(type(came) is dict and "wins" in came, "There is no entry `wins`.")
+        expect_float(came["wins"], expected, "One model is far ahead: wins is not right.", 0.01)
+
+
+# ---------------------------------------------------------------------------------------- mcnemar
+
+
+@pytest.mark.task("mcnemar", points=1.5)
+def test_mcnemar_of_a_small_table(student, rng):
+    """Counts, statistic and both p are right for small tables."""
+    for b, c in ((15, 5), (3, 9), (0, 6)):
+        truth, pred_a, pred_b = predictions(b, c, 40, 10)
+        order = rng.numpy.permutation(len(truth))
+        flip = rng.integers(0, 2, (len(truth),)).numpy()  # both classes are true for some
+        given = ((array ^ flip)[order] for array in (truth, pred_a, pred_b))
+        expect_test(student.mcnemar(*given), b, c)
+
+
+@pytest.mark.task("mcnemar", points=1)
+def test_models_that_never_differ(student, rng):
+    """Where b + c = 0 the statistic is 0.0 and both p are 1.0."""
+    expect_test(student.mcnemar(*predictions(6, 1, 3, 2)), 6, 1)
+    expect_test(student.mcnemar(*predictions(0, 0, 12, 3)), 0, 0)
+    expect_test(student.mcnemar(*(np.zeros(0, dtype=np.int64),) * 3), 0, 0)
+
+
+# -------------------------------------------------------------------------------- learning_curves
+
+HISTORY = {
+    "train_loss": [1.5, 0.9, 0.5, 0.25],
+    "eval_loss": [1.25, 1.0, 0.75, 0.875],
+    "eval_accuracy": [0.5, 0.625, 0.75, 0.7],
+    "lr": [1e-3, 2e-3, 1e-3, 0.0],
+}
+
+
+@pytest.mark.task("learning_curves", points=1.5)
+def test_a_line_for_each_list(student, rng):
+    """For every list there is one line, labelled with its key, over the epochs from 1."""
+    report = student.run(read_figure, student.learning_curves, HISTORY)
+    expect(type(report) is list, "learning_curves should return a matplotlib Figure.")
+    lines = [line for axes in report for line in axes["lines"]]
+    for key, values in HISTORY.items():
+        found = [line for line in lines if line[0] == key]
+        expect(len(found) == 1, f"There should be one line with the label {key}.")
+        expect_equal(found[0][1], [1.0, 2.0, 3.0, 4.0], f"The epochs of {key} are not right.")
+        expect_equal(found[0][2], values, f"The values of {key} are not right.")
+
+
+@pytest.mark.task("learning_curves", points=1)
+def test_axes_are_labelled(student, rng):
+    """Every axes has labels on x and y, and a legend that names its lines."""
+    report = student.run(read_figure, student.learning_curves, HISTORY)
+    expect(type(report) is list and bool(report), "There is no figure with axes.")
+    for axes in report:
+        names = [line[0] for line in axes["lines"] if not line[0].startswith("_")]
+        if names:
+            expect(bool(axes["x"].strip()), f"The axes of {names[0]} has no label on x.")
+            expect(bool(axes["y"].strip()), f"The axes of {names[0]} has no label on y.")
+            legend = sorted(axes["legend"])
+            expect_equal(legend, sorted(names), f"The legend beside {names[0]} is not right.")
+    drawn = {line[0] for axes in report for line in axes["lines"]}
+    expect(set(HISTORY) <= drawn, "Not all lists are drawn.")
+
+
+# ---------------------------------------------------------------------------------------- compare
+
+
+@pytest.mark.task("compare", points=1.5)
+def test_rows_of_a_comparison(student, rng):
+    """There is a row for each model and loader, in order, with the mean over the seeds."""
+    labels = {"first": rng.integers(0, 3, (10,)), "second": rng.integers(0, 3, (10,))}
+    loaders = {name: [(torch.eye(10), its)] for name, its in labels.items()}
+    nets = {
+        "zeta": {3: net_with(10, labels["first"]), 8: net_with(10, labels["first"])},
+        "alpha": {3: net_with(6, labels["second"]), 8: net_with(6, labels["second"])},
+    }
+    expected = []
+    for model, its in nets.items():
+        for loader, [(x, y)] in loaders.items():
+            share = (its[3](x).argmax(dim=1) == y).double().mean().item()
+            expected.append((model, loader, share, 0.0, 2))
+    rows, _ = student.run(compared, student.compare, nets, loaders, [3, 8])
+    expect_rows(rows, expected)
+
+
+@pytest.mark.task("compare", points=1)
+def test_spread_over_seeds(student, rng):
+    """std has n − 1 in the denominator, and is 0.0 for one seed."""
+    labels = rng.integers(0, 3, (10,))
+    nets = {"net": {seed: net_with(right, labels) for seed, right in enumerate((5, 7, 9))}}
+    loaders = {"data": [(torch.eye(10), labels)]}
+    rows, _ = student.run(compared, student.compare, nets, loaders, [0, 1, 2])
+    expect_rows(rows, [("net", "data", 0.7, 0.2, 3)])
+    rows, _ = student.run(compared, student.compare, nets, loaders, [2])
+    expect_rows(rows, [("net", "data", 0.9, 0.0, 1)])
+
+
+# ------------------------------------------------------------------------------------- find_leaks
+
+
+TRAIN = [
+    "The quick brown fox jumps over the lazy dog near the river.",
+    "What does LoRA freeze, and why?",
+    "Gradient accumulation divides the loss by all tokens of the large batch.",
+]
+
+
+@pytest.mark.task("find_leaks", points=1)
+def test_exact_leaks(student, rng):
+    """Texts that are equal but for case, punctuation and spaces are exact leaks."""
+    test = ["Why is the sky blue today?", "what does  LORA freeze -- and why", TRAIN[2].upper()]
+    came = student.find_leaks(TRAIN, test)
+    expect_leaks(came, [(1, 1), (2, 2)], [], "Two of three texts are in the training data.")
+
+
+@pytest.mark.task("find_leaks", points=1.5)
+def test_near_leaks(student, rng):
+    """Texts that have enough n-grams in common with a training text are near leaks."""
+    test = [
+        "A quick brown fox jumps over the lazy dog near the river.",  # 7 of 8 runs of five
+        "Gradient accumulation divides the loss by two.",  # 2 of 3
+        "The quick brown fox jumps into a hole and is not seen again.",  # 1 of 9
+    ]
+    came = student.find_leaks(TRAIN, test)
+    expect_leaks(came, [], [(0, 0, 7 / 8), (1, 2, 2 / 3)], "With n = 5 and threshold 0.5:")
+
+
+# ----------------------------------------------------------------------------- evaluation_bug_hunt
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_accuracy(student, rng):
+    """mended_accuracy is the share of right predictions of the whole data set."""
+    net, x = rng.linear(5, 3), rng.normal(23, 5)
+    labels = net(x).argmax(dim=1)
+    labels[15:] = (labels[15:] + rng.integers(1, 3, (8,))) % 3
+    labels[0] = (labels[0] + 1) % 3
+    loader = [(x[:10], labels[:10]), (x[10:20], labels[10:20]), (x[20:], labels[20:])]
+    came = student.mended_accuracy(net, loader)
+    expect_float(came, 14 / 23, "Of 23 examples 14 are right.")
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=1)
+def test_mended_report(student, rng):
+    """mended_report gives mean and standard deviation, the latter with n − 1."""
+    came = student.mended_report([0.5, 0.75, 1.0])
+    expect(type(came) in (tuple, list) and len(came) == 2, "It should be a pair (mean, std).")
+    expect_float(came[0], 0.75, "The mean of 0.5, 0.75 and 1.0 is not right.")
+    expect_float(came[1], 0.25, "The standard deviation of 0.5, 0.75 and 1.0 is not right.")
+
+
+# ------------------------------------------------------------------------- numbers and statements
+
+
+NUMBERS = (
+    "majority_macro_f1",
+    "standard_error_points",
+    "examples_needed",
+    "mcnemar_statistic",
+    "two_bin_ece",
+    "false_alarm",
+)
+
+
+@pytest.mark.task("evaluation_numbers", points=0)
+def test_answers_are_numbers(student):
+    """Each answer given is a number; those still None are open."""
+    expect_numbers(student, NUMBERS)
+
+
+@pytest.mark.task("evaluation_statements", points=0)
+def test_judgements_are_true_or_false(student):
+    """`judged` has an entry for each of a to p: True, False or None."""
+    expect_judgements(student.judged)

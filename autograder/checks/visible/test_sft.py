@@ -1,0 +1,352 @@
+"""The checks of the SFT lesson that a learner may read: examples, not all that is asked.
+
+Every expected value is worked out here, in plain torch, from this side's own copy of the inputs.
+"""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from autograder.checking import (
+    expect,
+    expect_equal,
+    expect_judgements,
+    expect_numbers,
+    expect_shape,
+    expect_tensor,
+)
+from autograder.checks.shared.common import expect_state
+from autograder.checks.shared.sft import (
+    PLAIN,
+    Classifier,
+    LanguageModel,
+    batches_of,
+    entry,
+    expect_float,
+    expect_integers,
+    expect_large_step,
+    log_normal,
+    loss_and_right,
+    pairs,
+    random_model,
+    sgd_by_hand,
+    texts,
+)
+from autograder.probes import hold, make_sgd
+
+# ------------------------------------------------------------------------------------------ collate
+
+
+@pytest.mark.task("collate", points=1.5)
+def test_shorter_examples_are_padded_on_the_right(student, rng):
+    """Shorter examples are padded on the right, to the longest of the batch."""
+    rows = [rng.integers(1, 99, (n,)).tolist() for n in (3, 5, 2)]
+    came = student.collate([{"input_ids": row, "label": 0} for row in rows], 7)
+    expected = torch.tensor([row + [7] * (5 - len(row)) for row in rows])
+    message = "With lengths 3, 5, 2 and pad_token_id 7 input_ids is not as stated."
+    expect_integers(entry(came, "input_ids"), expected, message)
+
+
+@pytest.mark.task("collate", points=1)
+def test_mask_and_classes(student):
+    """The mask is 1 on tokens and 0 on padding; classes become a tensor (B,)."""
+    examples = [{"input_ids": [5, 6], "label": 2}, {"input_ids": [8, 9, 10], "label": 1}]
+    came = student.collate(examples, 0)
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    expect_integers(entry(came, "attention_mask"), mask, "attention_mask is not as stated.")
+    expect_integers(entry(came, "labels"), torch.tensor([2, 1]), "labels should be the classes.")
+
+
+@pytest.mark.task("collate", points=1)
+def test_labels_of_tokens_are_padded_too(student):
+    """Lists of labels are padded with -100."""
+    rows = ([5, 6], [1, 3]), ([8, 9, 4], [2, 0, 1])
+    examples = [{"input_ids": ids, "label": labels} for ids, labels in rows]
+    came = student.collate(examples, 0)
+    expected = torch.tensor([[1, 3, -100], [2, 0, 1]])
+    expect_integers(entry(came, "labels"), expected, "labels (B, T) are not as stated.")
+
+
+@pytest.mark.task("collate", points=1)
+def test_mask_comes_from_the_lengths(student):
+    """A token of an example is not masked for looking like padding."""
+    examples = [{"input_ids": [4, 0, 5, 0], "label": 1}, {"input_ids": [0, 6], "label": 0}]
+    came = student.collate(examples, 0)
+    expected = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    message = "Where the padding's token stands in an example, the mask is not as stated."
+    expect_integers(entry(came, "attention_mask"), expected, message)
+
+
+# -------------------------------------------------------------------------------------- mask_prompt
+
+
+@pytest.mark.task("mask_prompt", points=1.5)
+def test_only_the_response_counts(student):
+    """The prompt's tokens are -100; the label at a position is the token there."""
+    ids = torch.tensor([[11, 12, 13, 14], [21, 22, 23, 24]])
+    came = student.mask_prompt(ids, torch.tensor([2, 1]), torch.ones_like(ids))
+    expected = torch.tensor([[-100, -100, 13, 14], [-100, 22, 23, 24]])
+    expect_integers(came, expected, "For prompts of 2 and 1 tokens the labels are not as stated.")
+
+
+@pytest.mark.task("mask_prompt", points=1.5)
+def test_padding_does_not_count(student):
+    """Padding is -100, too."""
+    ids = torch.tensor([[11, 12, 13, 14], [21, 22, 23, 99]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    came = student.mask_prompt(ids, torch.tensor([1, 2]), mask)
+    expected = torch.tensor([[-100, 12, 13, 14], [-100, -100, 23, -100]])
+    expect_integers(came, expected, "Where the mask is 0 the label should be -100.")
+
+
+# ----------------------------------------------------------------------------------------- evaluate
+
+
+@pytest.mark.task("evaluate", points=1)
+def test_texts_with_classes(student, rng):
+    """Loss and accuracy of classes are means over the texts."""
+    net, loader = random_model(rng, Classifier), [texts(rng, *[5] * 6), texts(rng, *[5] * 6)]
+    came = student.evaluate(student.run(hold, net), loader)
+    loss, right, n = loss_and_right(net, loader)
+    expect_float(entry(came, "loss"), loss.item() / n, "The loss of 12 texts is not their mean.")
+    expect_float(entry(came, "accuracy"), right / n, "The accuracy is not the share of 12 texts.")
+
+
+@pytest.mark.task("evaluate", points=1)
+def test_texts_with_token_labels(student, rng):
+    """With labels (B, T) the logits at a position are for the label at the next one."""
+    net = random_model(rng, LanguageModel)
+    loader = [pairs(rng, *[(2, 4)] * 4), pairs(rng, *[(2, 4)] * 4)]
+    came = student.evaluate(student.run(hold, net), loader)
+    loss, right, n = loss_and_right(net, loader)
+    expect_float(entry(came, "loss"), loss.item() / n, "The next-token loss is not right.")
+    expect_float(entry(came, "accuracy"), right / n, "The next-token accuracy is not right.")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_number_of_labels(student, rng):
+    """n is the number of labels that were judged."""
+    net = random_model(rng, LanguageModel)
+    loader = [pairs(rng, *[(2, 4)] * 4), pairs(rng, *[(2, 4)] * 3)]
+    came = student.evaluate(student.run(hold, net), loader)
+    expect_equal(entry(came, "n"), 28, "Of 7 rows, 4 labels each count.")
+
+
+# --------------------------------------------------------------------------------- accumulated_step
+
+
+@pytest.mark.task("accumulated_step", points=1.5)
+def test_equal_micro_batches(student, rng):
+    """Two micro-batches of equal size give the step of the batch that they make together."""
+    net, batches = random_model(rng, Classifier), [texts(rng, *[5] * 4), texts(rng, *[5] * 4)]
+    model = student.run(hold, net)
+    student.accumulated_step(model, batches, student.run(make_sgd, model, 0.5), 1e3)
+    expected, _ = sgd_by_hand(net, batches, 0.5)
+    message = "It is not the step of the large batch"
+    expect_state(student, model, expected.state_dict(), message, 1e-5)
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_next_token_labels(student, rng):
+    """With token labels the loss is the next token's."""
+    net = random_model(rng, LanguageModel)
+    batches = [pairs(rng, *[(2, 3)] * 3), pairs(rng, *[(2, 3)] * 3)]
+    model = student.run(hold, net)
+    student.accumulated_step(model, batches, student.run(make_sgd, model, 0.5), 1e3)
+    expected, _ = sgd_by_hand(net, batches, 0.5)
+    message = "It is not the step of the large batch"
+    expect_state(student, model, expected.state_dict(), message, 1e-5)
+
+
+@pytest.mark.task("accumulated_step", points=1)
+def test_loss_before_the_step(student, rng):
+    """It returns the loss before the step, a float."""
+    net, batches = random_model(rng, Classifier), [texts(rng, *[5] * 4), texts(rng, *[5] * 4)]
+    model = student.run(hold, net)
+    came = student.accumulated_step(model, batches, student.run(make_sgd, model, 0.5), 1e3)
+    _, loss = sgd_by_hand(net, batches, 0.5)
+    expect_float(came, loss, "It is not the mean loss before the step.")
+
+
+@pytest.mark.task("accumulated_step", points=1.5)
+def test_unequal_numbers_of_labels(student, rng):
+    """Micro-batches with unequal numbers of labels give the step and loss of the large batch."""
+    net = random_model(rng, LanguageModel)
+    batches = [pairs(rng, (2, 7), (1, 8)), pairs(rng, (5, 1)), pairs(rng, (1, 3), (4, 2), (2, 2))]
+    expect_large_step(student, rng, net, batches, "With 15, 1 and 7 labels")
+
+
+# --------------------------------------------------------------------------------- learning_rate_at
+
+
+@pytest.mark.task("learning_rate_at", points=1.5)
+def test_up_and_down(student):
+    """The rate climbs to its peak during warm-up, and then falls."""
+    for step, share in ((0, 0.0), (5, 0.25), (20, 1.0), (60, 0.5)):
+        came = student.learning_rate_at(step, 100, 20, 2e-3)
+        expect_float(came, 2e-3 * share, f"At step {step} of 100, 20 of them warm-up, it is wrong.")
+
+
+@pytest.mark.task("learning_rate_at", points=1)
+def test_it_ends_at_zero(student):
+    """After the warm-up the rate falls in a line, to 0 at total_steps."""
+    for step, share in ((8, 1.0), (16, 0.5), (24, 0.0)):
+        came = student.learning_rate_at(step, 24, 8, 1.0)
+        expect_float(came, share, f"At step {step} of 24, 8 of them warm-up, it is wrong.")
+
+
+# ---------------------------------------------------------------------------------------- fine_tune
+
+
+@pytest.mark.task("fine_tune", points=1)
+def test_history_has_an_entry_for_each_epoch(student, rng):
+    """The history has a float for each epoch in each of its three lists."""
+    net, loader = random_model(rng, Classifier), [texts(rng, *[5] * 4), texts(rng, *[5] * 4)]
+    came = student.fine_tune(student.run(hold, net), loader, loader, epochs=3, lr=1e-2, **PLAIN)
+    for key in ("train_loss", "eval_loss", "eval_accuracy"):
+        values = entry(came, key)
+        right = type(values) is list and len(values) == 3
+        expect(right and all(type(v) is float for v in values), f"{key} should be 3 floats.")
+
+
+@pytest.mark.task("fine_tune", points=1.5)
+def test_a_step_of_adamw(student, rng):
+    """After one step each weight is where AdamW puts it."""
+    net, batch = random_model(rng, Classifier), texts(rng, *[5] * 8)
+    model = student.run(hold, net)
+    student.fine_tune(model, [batch], [batch], epochs=1, lr=1e-2, **PLAIN)
+    loss = F.cross_entropy(net(batch["input_ids"], batch["attention_mask"]), batch["labels"])
+    parameters = list(net.parameters())
+    with torch.no_grad():
+        for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            p -= 1e-2 * g / (g.abs() + 1e-8)  # the first step: both moments are the gradient's
+    expect_state(student, model, net.state_dict(), "One step of AdamW ends somewhere else", 1e-5)
+
+
+@pytest.mark.task("fine_tune", points=1)
+def test_it_learns_what_it_is_shown(student, rng):
+    """After some epochs it has learned a batch by heart."""
+    net, batch = random_model(rng, Classifier), texts(rng, *[3] * 6)
+    batch["input_ids"] = torch.arange(1, 7)[:, None].expand(6, 3).contiguous()
+    batch["labels"] = torch.tensor([0, 1, 2, 2, 1, 0])
+    model = student.run(hold, net)
+    came = student.fine_tune(model, [batch], [batch], epochs=40, lr=0.1, **PLAIN)
+    accuracy = entry(came, "eval_accuracy")
+    learned = type(accuracy) is list and len(accuracy) == 40 and accuracy[-1] == 1.0
+    expect(learned, "40 steps at the rate 0.1 should be enough for six texts of one word.")
+
+
+# -------------------------------------------------------------------------- length_bucketed_batches
+
+
+@pytest.mark.task("length_bucketed_batches", points=1.5)
+def test_each_index_once(student, rng):
+    """Each index is in exactly one batch, and all batches but one are full."""
+    lengths = rng.integers(4, 60, (50,)).tolist()
+    came = batches_of(student.length_bucketed_batches(lengths, 8, rng.numpy), 50)
+    sizes = sorted(map(len, came))
+    expect_equal(sizes, [2, 8, 8, 8, 8, 8, 8], "50 texts should make 6 batches of 8 and one of 2.")
+
+
+@pytest.mark.task("length_bucketed_batches", points=1.5)
+def test_padding(student, rng):
+    """It pads at most half as much as a random order does."""
+    lengths = log_normal(rng)
+    order = torch.from_numpy(rng.numpy.permutation(2000)).split(16)
+    came = batches_of(student.length_bucketed_batches(lengths, 16, rng.numpy), 2000)
+
+    def padding(batches):
+        rows = [[lengths[i] for i in batch] for batch in batches]
+        return sum(max(row) * len(row) - sum(row) for row in rows)
+
+    random, yours = padding(rows.tolist() for rows in order), padding(came)
+    expect(yours <= random / 2, f"It pads with {yours:,} tokens, a random order with {random:,}.")
+
+
+# --------------------------------------------------------------------------------------------- pack
+
+
+@pytest.mark.task("pack", points=1)
+def test_sequences_share_rows(student):
+    """Sequences stand one behind the other, in the first row with room, padded on the right."""
+    came = student.pack([[1, 2, 3], [4, 5], [6, 7, 8, 9]], 6, 99)
+    expected = torch.tensor([[1, 2, 3, 4, 5, 99], [6, 7, 8, 9, 99, 99]])
+    message = "Sequences of 3, 2, 4 tokens in rows of 6: input_ids is not as stated."
+    expect_integers(entry(came, "input_ids"), expected, message)
+
+
+@pytest.mark.task("pack", points=0.5)
+def test_positions_begin_anew(student):
+    """The positions of each sequence begin at 0."""
+    came = student.pack([[1, 2, 3], [4, 5], [6, 7, 8, 9]], 6, 99)
+    expected = torch.tensor([[0, 1, 2, 0, 1, 0], [0, 1, 2, 3, 0, 0]])
+    expect_integers(entry(came, "position_ids"), expected, "position_ids are not as stated.")
+
+
+@pytest.mark.task("pack", points=1)
+def test_two_sequences_do_not_see_each_other(student):
+    """Of two sequences in a row none looks at the other, and no token at a later one."""
+    came = student.pack([[1, 2], [3, 4, 5]], 6, 99)
+    mask = expect_tensor(entry(came, "attention_mask"), (1, 6, 6), "attention_mask", torch.bool)
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[:2, :2] = torch.ones(2, 2).tril().bool()
+    expected[2:, 2:] = torch.ones(3, 3).tril().bool()
+    expect(
+        torch.equal(mask[0, :5, :5], expected),
+        "For sequences of 2 and 3 tokens it is not as stated.",
+    )
+
+
+# ------------------------------------------------------------------------------------- sft_bug_hunt
+
+
+@pytest.mark.task("sft_bug_hunt", points=1)
+def test_batch_of_pairs(student):
+    """Prompt and response stand in the row; the prompt does not count, the response does."""
+    came = student.build_batch([([5, 6, 7], [8, 9]), ([3], [4, 2])], 0)
+    ids, labels = entry(came, "input_ids"), entry(came, "labels")
+    expect(type(ids) is torch.Tensor and type(labels) is torch.Tensor, "Tensors, please.")
+    two_rows = ids.dim() == 2 and ids.shape == labels.shape and len(ids) == 2
+    expect(two_rows, "The shape is not (B, T).")
+    expect(ids.shape[1] >= 6, "A row has no room for prompt, response and end token.")
+    expect_equal(ids[0, :5].tolist(), [5, 6, 7, 8, 9], "The first row is not prompt and response.")
+    expect_equal(ids[1, :3].tolist(), [3, 4, 2], "The second row is not prompt and response.")
+    expect_equal(labels[0, :5].tolist(), [-100] * 3 + [8, 9], "Labels of the first row are wrong.")
+    expect_equal(labels[1, :3].tolist(), [-100, 4, 2], "Labels of the second row are wrong.")
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_loss_is_the_next_tokens(student, rng):
+    """The loss is the mean over the labels that count, of the token after the one that is seen."""
+    net, batch = random_model(rng, LanguageModel), pairs(rng, *[(2, 3)] * 4)
+    came = student.response_loss(student.run(hold, net), batch)
+    loss, _, n = loss_and_right(net, [batch])
+    came = expect_shape(came, (), "The loss")
+    message = "It is not the mean next-token loss."
+    expect_float(came.item(), loss.item() / n, message, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------- numbers and statements
+
+
+NUMBERS = (
+    "warmup_steps",
+    "rate_at_200",
+    "effective_batch",
+    "padding_together",
+    "padding_sorted",
+    "excess_loss",
+    "uniform_loss",
+)
+
+
+@pytest.mark.task("sft_numbers", points=0)
+def test_answers_are_numbers(student):
+    """Each answer given is a number; those still None are open."""
+    expect_numbers(student, NUMBERS)
+
+
+@pytest.mark.task("sft_statements", points=0)
+def test_judgements_are_true_or_false(student):
+    """`judged` has an entry for each of a to p: True, False or None."""
+    expect_judgements(student.judged)

@@ -1,0 +1,18 @@
+"""The command line: click commands, nothing else."""
+
+import click
+
+from autograder.cli import author, grader, learner
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fine-tuning-interviews", prog_name="autograder")
+def main() -> None:
+    """Check and grade notebooks of the course Fine-Tuning Interviews."""
+
+
+for command in (
+    learner.check, learner.progress, learner.cards, grader.grade, grader.report, grader.gradescope,
+    grader.doctor, author.lessons, author.build, author.release, author.new,
+):  # fmt: skip
+    main.add_command(command)

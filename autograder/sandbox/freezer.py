@@ -1,0 +1,147 @@
+"""Holds a submission's processes still, on one CPU, and reads their time: what a fair clock needs.
+Linux only.
+
+While one side is timed, nothing of the other's runs. Without a cgroup of one's own that is SIGSTOP
+to each process, looked for again until there is none that was not stopped: what is stopped starts
+no other, and nothing inside a namespace can continue what was stopped from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Took:
+    """How long one answer took, in seconds."""
+
+    wall: float
+    """on the grader's clock, from the request to the last byte of the reply"""
+    cpu: float = math.nan
+    """of the CPU, by all threads of the process that answered: the least that the answer took"""
+    alone: bool = False
+    """whether that is all, since no other process can have worked for it: it had none beside it,
+    before or after, and none was begun anywhere meanwhile"""
+
+
+STOP_SECONDS = 2.0
+"""A process that takes longer to stop is in the kernel's hands: it does not compute."""
+_STILL = "TtZX"
+_CPU_SCHEDULED = 2
+"""With a pid's complement before it: that process's CPU clock, as clock_getcpuclockid(3) has it."""
+_STAT = Path("/proc/stat")
+_CHILDREN = Path("/proc/thread-self/children")
+
+
+class Freezer:
+    """Stops and continues one process and all that it has started."""
+
+    def __init__(self, pid: int) -> None:
+        """Stand for the process `pid` and those below it."""
+        self._pid = pid
+        self._stopped: dict[int, psutil.Process] = {}
+        self._clock = (~pid << 3) | _CPU_SCHEDULED
+        self._cpu, self._begun = math.nan, -1
+
+    def freeze(self) -> None:
+        """Stop every process, those that are being started included.
+
+        Raises:
+            psutil.Error: the first of them has ended.
+        """
+        while new := [pid for pid in tree(self._pid) if pid not in self._stopped]:
+            for pid in new:
+                try:
+                    process = psutil.Process(pid)  # remembers when it began: pids come again
+                    process.suspend()
+                    self._stopped[pid] = process
+                except psutil.Error:
+                    if pid == self._pid:
+                        raise
+            for pid in new:
+                _wait_until_still(pid)
+
+    def thaw(self) -> None:
+        """Continue what was stopped, and note what `cpu_seconds` counts from."""
+        if self._stopped:
+            self._begun = _begun_anywhere() if self._is_alone() else -1
+            self._cpu = time.clock_gettime(self._clock)
+        for process in self._stopped.values():
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+        self._stopped.clear()
+
+    def cpu_seconds(self) -> float:
+        """Return the seconds of the CPU that the process used between being continued and stopped.
+
+        Of a process that runs the kernel knows them only to its last tick.
+        """
+        return time.clock_gettime(self._clock) - self._cpu
+
+    def was_alone(self) -> bool:
+        """Whether, stopped again, it is and was alone, and nothing was begun since it ran."""
+        return self._begun == _begun_anywhere() and self._is_alone()
+
+    def _is_alone(self) -> bool:
+        """Whether it has no process beside it; it must be stopped."""
+        return len(self._stopped) == 1
+
+    def pin(self, cpu: int) -> None:
+        """Bind every thread to one CPU; what they start is bound to it too."""
+        for pid in tree(self._pid):
+            with contextlib.suppress(OSError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), {cpu})
+
+
+def _begun_anywhere() -> int:
+    """Return how many processes and threads this machine has begun since it was started."""
+    text = _STAT.read_text(encoding="ascii")
+    return int(text[text.index("\nprocesses ") :].split(maxsplit=2)[1])
+
+
+def idlest_cpu(seconds: float = 0.03) -> int:
+    """Return the CPU, of those that this process may use, that did least for so many seconds."""
+    if sys.platform != "linux":
+        return 0  # nothing can be bound to it there
+    before = psutil.cpu_times(percpu=True)
+    time.sleep(seconds)
+    after = psutil.cpu_times(percpu=True)
+    idle = {cpu: after[cpu].idle - before[cpu].idle for cpu in os.sched_getaffinity(0)}
+    return max(idle, key=lambda cpu: idle[cpu])
+
+
+def tree(pid: int) -> list[int]:
+    """Return `pid` and the processes below it."""
+    if not _CHILDREN.exists():  # a kernel without such files: look through all processes
+        with contextlib.suppress(psutil.Error):
+            return [pid, *(each.pid for each in psutil.Process(pid).children(recursive=True))]
+    found, open_ = [], [pid]
+    while open_:
+        each = open_.pop()
+        found.append(each)
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                with contextlib.suppress(OSError):  # it has ended: the others' count none the less
+                    open_ += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return found
+
+
+def _wait_until_still(pid: int) -> None:
+    until = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < until:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return
+        if status.rpartition(")")[2].split()[0] in _STILL:
+            return
+        time.sleep(0)

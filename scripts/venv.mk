@@ -1,0 +1,20 @@
+# The environment and what both Makefiles do with it: this repository's and the class edition's.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PYTHON ?= python3
+TORCH ?=
+READY := .venv/.ready
+
+.PHONY: help setup lab
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(READY)  ## Install everything into .venv
+
+$(READY): requirements.lock pyproject.toml scripts/setup
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup
+	@touch $@
+
+lab: $(READY)  ## Open JupyterLab on the course
+	@jupyter lab --notebook-dir=course

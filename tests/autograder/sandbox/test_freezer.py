@@ -1,0 +1,148 @@
+"""What is stopped does nothing, helpers included; whose time counts is told from outside."""
+
+import os
+import time
+
+import psutil
+import pytest
+
+from autograder.sandbox.freezer import Freezer, idlest_cpu
+from tests.conftest import running
+
+HELPERS = """
+import os, time
+
+def helper():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        while True:
+            with open("/tmp/count", "a") as file:
+                file.write("x")
+            time.sleep(0.005)
+    return True
+
+def count():
+    return os.path.getsize("/tmp/count")
+
+def affinity(wanted=None):
+    if wanted is not None:
+        os.sched_setaffinity(0, wanted)
+    return sorted(os.sched_getaffinity(0))
+
+def burn(seconds):
+    began = time.process_time()
+    while time.process_time() - began < seconds:
+        pass
+    return True
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return True
+
+def burn_in_a_fork(seconds):
+    if os.fork() == 0:
+        burn(seconds)
+        os._exit(0)
+    os.wait()
+    return True
+
+def thread():
+    import queue, threading
+    global asked, done
+    asked, done = queue.Queue(), queue.Queue()
+    work = lambda: [done.put(burn(asked.get())) for _ in range(100)]
+    threading.Thread(target=work, daemon=True).start()
+    return True
+
+def burn_in_a_thread_that_waits(seconds):
+    asked.put(seconds)
+    return done.get()
+"""
+
+
+@pytest.fixture
+def sides(sandbox):
+    with running(sandbox, HELPERS) as (student, session):
+        yield student, session
+
+
+def test_helpers_stand_still_too(sides):
+    student, session = sides
+    student.helper()
+    time.sleep(0.2)
+    with session.held_still(idlest_cpu()):
+        before = student.count()
+        time.sleep(0.3)
+        assert student.count() - before <= 4, "it counts only while a request is answered"
+    time.sleep(0.3)
+    assert student.count() > before + 4, "afterwards they go on"
+
+
+def test_one_cpu_which_the_code_cannot_leave(sides):
+    student, session = sides
+    cpu = max(os.sched_getaffinity(0))
+    with session.held_still(cpu):
+        assert student.affinity() == [cpu]
+        assert student.affinity(set(range(64))) == [cpu]
+
+
+def undisturbed(session, call):
+    """What a call took: whatever else begins a process here, some call is undisturbed."""
+    for _ in range(20):
+        _, took = session.timed(call)
+        if took.alone:
+            break
+    return took
+
+
+def test_time_of_the_cpu_is_what_the_process_computes(sides):
+    student, session = sides
+    with session.held_still(idlest_cpu()):
+        took = undisturbed(session, lambda: student.burn(0.05))
+        assert took.alone and 0.05 <= took.cpu < 0.15
+        assert took.wall >= 0.05
+        _, took = session.timed(lambda: student.sleep(0.1))
+        assert took.wall >= 0.1
+        assert took.cpu < 0.05
+
+
+def test_after_a_fork_during_the_call_it_may_have_had_help(sides):
+    student, session = sides
+    with session.held_still(idlest_cpu()):
+        _, took = session.timed(lambda: student.burn_in_a_fork(0.05))
+    assert took.wall >= 0.05 and not took.alone
+
+
+def test_with_a_process_beside_it_may_have_had_help(sides):
+    student, session = sides
+    student.helper()
+    with session.held_still(idlest_cpu()):
+        _, took = session.timed(lambda: student.burn(0.01))
+    assert took.cpu >= 0.01 and not took.alone
+
+
+def test_the_time_of_all_threads_counts(sides):
+    student, session = sides
+    student.thread()
+    with session.held_still(idlest_cpu()):
+        took = undisturbed(session, lambda: student.burn_in_a_thread_that_waits(0.05))
+        assert took.alone and 0.05 <= took.cpu < 0.15
+
+
+def test_a_process_that_has_ended_cannot_be_stopped():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with pytest.raises(psutil.NoSuchProcess):
+        Freezer(pid).freeze()
+
+
+def test_an_end_while_it_is_held_still_is_a_death(sandbox):
+    with running(sandbox, "import os\ndef leave(): os._exit(3)") as (student, session):
+        with pytest.raises(Exception, match="exit code 3"), session.held_still(idlest_cpu()):
+            student.leave()
+        assert not session.alive
