@@ -3,7 +3,8 @@
 A stopped process's queued kernels go on, so no two sides may live at the same time: first the
 reference, then the student, then the reference again, each in a new process, the first to touch
 CUDA there, and gone before the next begins. The first half of the pairs has the reference's time of
-before, the second half that of after, so that a device that grows warm favours neither.
+before, the second half that of after, so that a device that grows warm favours neither. What a
+block's process was unlucky in all its pairs share: so a failure by a little is measured again.
 
 A call ends with the bytes of its result on this side: what is left on another stream is not in
 them, and they are verified. Its inputs are made on the device from a seed that comes with the call.
@@ -22,12 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.checking import fail
 from autograder.notebook import Cell
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Limits, Sandbox, Zygote
 from autograder.sandbox.session import Session
-from autograder.speed import LEAD, Figure, Prepare, Tally, reference_runs
+from autograder.speed import LEAD, Arguments, Prepare, Tally, Timing, Verify, reference_runs
 from autograder.student import Student, StudentError
 
 NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
@@ -131,12 +131,11 @@ def _product(device: str) -> float:
     return float(torch.ones(64, 64, device=device).matmul(torch.ones(64, 64, device=device)).sum())
 
 
-class Race:
+class Race(Timing):
     """Measures one student beside the reference on a GPU; what a GPU-only check calls.
 
     Attributes:
         device: where the check's inputs and models go, as torch names it.
-        figure: what was measured last, or None.
     """
 
     def __init__(
@@ -158,25 +157,16 @@ class Race:
             bound: the least ratio of the reference's time to the student's.
             seconds: the deadline of a call.
         """
+        super().__init__(bound)
         self.device = arena.device
-        self.figure: Figure | None = None
         self._arena, self._limits, self._seconds = arena, limits, seconds
         self._cells = {"student": student, "reference": reference}
-        self._bound = bound
 
-    def time(
-        self,
-        prepare: Prepare,
-        inputs: Callable[[], tuple[Any, ...]],
-        verify: Callable[..., None],
-    ) -> None:
-        """Fail unless the student is as fast as the bound says; as `speed.Race.time`.
+    def _measure(self, prepare: Prepare, inputs: Arguments, verify: Verify, again: bool) -> Tally:
+        """Time a block of each side's calls, each block in a new process, `again` or not.
 
         Raises:
             NotCounted: the GPU's memory does not hold what the reference needs.
-            CheckFailed: clearly too slow, or a timed result is wrong.
-            StudentError: a call raised, out of memory included.
-            SandboxError: the reference did not run.
         """
         given = [inputs() for _ in range(WARM_UP + CALLS)]
         half = WARM_UP + CALLS // 2
@@ -189,11 +179,9 @@ class Race:
         for (_, seconds), (_, its_seconds) in zip(came[WARM_UP:], its[WARM_UP:], strict=True):
             if not tally.decided:
                 tally.add(seconds, its_seconds)
-        self.figure = tally.figure()
         for (value, _), (expected, _), arguments in zip(came, its, given, strict=True):
             verify(value, expected, *arguments)
-        if not tally.passed:
-            fail(f"Slower than {self._bound:g} × the reference.")
+        return tally
 
     def _reference_block(
         self, prepare: Prepare, given: Sequence[tuple[Any, ...]]

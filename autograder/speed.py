@@ -24,6 +24,7 @@ import contextlib
 import math
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,8 @@ CONFIDENCE = 0.95
 
 Prepare = Callable[[Student], Callable[..., Any]]
 """Makes, on one side, what is to be called there; it is not timed."""
+Arguments = Callable[[], tuple[Any, ...]]
+Verify = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -132,31 +135,19 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     return ordered[cut], ordered[n - 1 - cut]
 
 
-class Race:
-    """Measures one student beside the reference; what a check calls.
+class Timing(ABC):
+    """Reaches a verdict from measurements, wherever they are made.
 
     Attributes:
         figure: what was measured last, or None.
     """
 
-    def __init__(self, student: Student, reference: Callable[[], Student], bound: float) -> None:
-        """Get ready.
-
-        Args:
-            student: the submission.
-            reference: starts the reference in a process like the student's, or returns the one
-                that is there; raises `LessonError` where this edition has none.
-            bound: as in `Figure`.
-        """
-        self._student, self._start, self._bound = student, reference, bound
+    def __init__(self, bound: float) -> None:
+        """Ask for a ratio of the reference's time to the student's."""
+        self._bound = bound
         self.figure: Figure | None = None
 
-    def time(
-        self,
-        prepare: Prepare,
-        inputs: Callable[[], tuple[Any, ...]],
-        verify: Callable[..., None],
-    ) -> None:
+    def time(self, prepare: Prepare, inputs: Arguments, verify: Verify) -> None:
         """Fail unless the student is as fast as the bound says.
 
         Args:
@@ -171,8 +162,6 @@ class Race:
             SandboxError: the reference did not run.
         """
         for number in range(TRIES):
-            if number:
-                self._student._transport.restart()
             tally = self._measure(prepare, inputs, verify, again=number > 0)
             self.figure = tally.figure()
             if tally.passed:
@@ -181,14 +170,30 @@ class Race:
                 break
         fail(f"Slower than {self._bound:g} × the reference.")
 
-    def _measure(
-        self,
-        prepare: Prepare,
-        inputs: Callable[[], tuple[Any, ...]],
-        verify: Callable[..., None],
-        again: bool,
-    ) -> Tally:
+    @abstractmethod
+    def _measure(self, prepare: Prepare, inputs: Arguments, verify: Verify, again: bool) -> Tally:
+        """Time pairs of calls, verified; `again`: in new processes."""
+
+
+class Race(Timing):
+    """Measures one student beside the reference; what a check calls."""
+
+    def __init__(self, student: Student, reference: Callable[[], Student], bound: float) -> None:
+        """Get ready.
+
+        Args:
+            student: the submission.
+            reference: starts the reference in a process like the student's, or returns the one
+                that is there; raises `LessonError` where this edition has none.
+            bound: as in `Figure`.
+        """
+        super().__init__(bound)
+        self._student, self._start = student, reference
+
+    def _measure(self, prepare: Prepare, inputs: Arguments, verify: Verify, again: bool) -> Tally:
         """Time pairs of calls, in the order ABBA, until the verdict is clear or the time is up."""
+        if again:
+            self._student._transport.restart()
         student, cpu = self._student._transport, idlest_cpu()
         call = prepare(self._student)
         tally, results = Tally(self._bound), list[tuple[Any, Any, tuple[Any, ...]]]()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder import gpu
+from autograder import gpu, speed
 from autograder.checking import CheckFailed, Inputs, expect_close
 from autograder.gpu import Arena, NotCounted, Nowhere
 from autograder.sandbox import bubblewrap
@@ -64,6 +64,15 @@ def test_far_slower_fails(arena):
         go(race(arena, KERNEL.format(600), KERNEL.format(60)))
 
 
+def test_slow_by_a_little_is_measured_again_in_new_processes(arena, monkeypatch):
+    monkeypatch.setattr(speed, "HOPELESS", 3.0)
+    begun, fork = [], arena.sandbox.fork
+    monkeypatch.setattr(arena.sandbox, "fork", lambda limits: begun.append(1) or fork(limits))
+    with pytest.raises(CheckFailed, match=r"Slower than 0.8 × the reference"):
+        go(race(arena, KERNEL.format(600), KERNEL.format(300)))
+    assert len(begun) == 2 * 3, "a reference's block, the student's, and a reference's again"
+
+
 def test_wrong_results_fail(arena):
     with pytest.raises(CheckFailed, match="Not equal"):
         go(race(arena, "def repeated(x): return x", KERNEL.format(60)))
@@ -71,9 +80,14 @@ def test_wrong_results_fail(arena):
 
 def test_each_block_is_a_new_process_alone(arena):
     """The first calls of a block see nothing of an earlier one."""
-    counting = "calls = []\ndef repeated(x):\n    calls.append(1)\n    return len(calls)"
+    counting = """
+calls = []
+def repeated(x):
+    calls.append(sum(range({})))
+    return len(calls)
+"""
     seen = {"student": [], "reference": []}
-    made = race(arena, counting, counting + "\n")
+    made = race(arena, counting.format(1), counting.format(1_000_000))
     made.time(
         lambda side: side.repeated,
         lambda: (1,),
