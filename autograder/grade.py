@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder import gpu, lessons, plugin, solutions
@@ -91,7 +91,20 @@ def grade(
     again: bool = False,
     arena: Arena | Nowhere = NOWHERE,
 ) -> Score:
-    """Grade one notebook.
+    """Grade one notebook; as `graded`, with nothing of it left."""
+    with graded(path, sandbox, options, again, arena) as score:
+        return score
+
+
+@contextlib.contextmanager
+def graded(
+    path: Path,
+    sandbox: Sandbox,
+    options: Options,
+    again: bool = False,
+    arena: Arena | Nowhere = NOWHERE,
+) -> Iterator[Score]:
+    """Yield the score of one notebook as soon as it is known, and then end its processes.
 
     Args:
         path: the notebook.
@@ -110,7 +123,8 @@ def grade(
         lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
     except (NotebookError, LessonError) as error:
         seconds = time.monotonic() - start
-        return Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
+        yield Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
+        return
     files = plugin.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
@@ -140,16 +154,16 @@ def grade(
         if session.exhausted is not None:
             status = session.exhausted.kind
             problems.append(str(session.exhausted))
-        problems = session.problems + problems
-    score = Score(
-        str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
-        tuple(problems), manual_points=lesson.manual_points,
-        pending=tuple(
-            {"task": task, "text": cell.source if cell else ""}
-            for task, cell in lessons.free_text(submission, lesson).items()
-        ),
-    )  # fmt: skip
-    return replace(score, tasks=_by_task(lesson, results, options.tasks))
+        yield Score(
+            str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
+            tuple(session.problems + problems),
+            tasks=_by_task(lesson, results, options.tasks),
+            manual_points=lesson.manual_points,
+            pending=tuple(
+                {"task": task, "text": cell.source if cell else ""}
+                for task, cell in lessons.free_text(submission, lesson).items()
+            ),
+        )  # fmt: skip
 
 
 @contextlib.contextmanager

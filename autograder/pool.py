@@ -23,7 +23,7 @@ import torch
 
 from autograder import plugin, solutions
 from autograder.gpu import Arena, Nowhere
-from autograder.grade import NOWHERE, Options, Score, grade
+from autograder.grade import NOWHERE, Options, Score, graded
 from autograder.lessons import catalogue, lesson_named
 from autograder.sandbox import harden
 from autograder.sandbox.bubblewrap import SandboxError
@@ -31,6 +31,8 @@ from autograder.sandbox.launch import Ahead, Sandbox
 
 GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
+ENDING = 30.0
+"""Seconds that a grading process has, once its score is known, to end what runs in the sandbox."""
 
 
 class Unfinished(Exception):
@@ -50,8 +52,9 @@ class _Judge:
     deadline: float = math.inf
     tries: int = 0
 
-    def end(self) -> None:
-        """End its process: what it had in the sandbox ends with it."""
+    def end(self, patience: float = 0.0) -> None:
+        """End its process, after so many seconds: what it had in the sandbox ends with it."""
+        self.process.join(patience)
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -176,11 +179,14 @@ class Pool:
         """
         for judge in _ended(self._running, seconds, also):
             self._running.remove(judge)
-            score = _outcome(judge, self._warm.isolation)
+            try:
+                score = _outcome(judge, self._warm.isolation)
+                if score is not None:
+                    yield score  # nobody need wait until its processes have ended
+            finally:
+                judge.end(ENDING if judge.deadline > time.monotonic() else 0.0)
             if score is None:
                 self.begin(judge.path, judge.tries)
-            else:
-                yield score
 
     def cancel(self, path: Path) -> None:
         """End the grading of a submission, if it is being graded: no score comes of it."""
@@ -204,7 +210,6 @@ def _outcome(judge: _Judge, isolation: str) -> Score | None:
         answer = judge.pipe.recv() if in_time else "it did not end in time"
     except (EOFError, ConnectionError):
         answer = "its grading process was ended from outside"
-    judge.end()
     if isinstance(answer, Score):
         return answer
     if in_time and judge.tries < 2:
@@ -236,7 +241,8 @@ def _judge(
             path, tries = pipe.recv()
             if reread:
                 plugin.forget(list(plugin.CHECKS.glob("visible/*.py")))
-            pipe.send(grade(path, sandbox, options, tries > 0, arena))
+            with graded(path, sandbox, options, tries > 0, arena) as score:
+                pipe.send(score)
     except (SandboxError, plugin.BrokenChecks) as error:
         pipe.send(str(error))
     except Exception as error:  # noqa: BLE001 - reported, with the submission's name, as crashed
