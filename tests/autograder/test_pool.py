@@ -4,13 +4,16 @@ import contextlib
 import os
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autograder import plugin, pool
 from autograder.grade import Options
+from autograder.pool import Pool
 from autograder.sandbox import launch
+from autograder.sandbox.session import Session
 from tests.conftest import (
     LIMITS,
     ROOT,
@@ -73,6 +76,33 @@ def test_another_seed_finds_the_same_scores(sandbox, notebooks):
         for options in (QUICK, Options(seed=99, limits=LIMITS, tasks=TASKS, hidden=False))
     ]
     assert scores[0] == scores[1]
+
+
+def test_a_score_is_there_before_its_processes_have_ended(
+    sandbox, notebooks, tmp_path, monkeypatch
+):
+    shown, end = tmp_path / "shown", Session.__exit__
+
+    def once_shown(session, *error):
+        assert settles(shown.exists, 60)
+        end(session, *error)
+
+    monkeypatch.setattr(Session, "__exit__", once_shown)
+    options = replace(QUICK, timeout=10.0)
+    for score in pooled(notebooks[:2], lambda: sandbox, options, 1):
+        assert score.status == "graded"
+        shown.touch()
+
+
+def test_what_the_next_one_needs_is_forked_meanwhile(sandbox, notebooks):
+    with Pool(lambda: sandbox, QUICK, 1) as two_in_turn:
+        scores = two_in_turn.grade(notebooks[:2])
+        next(scores)
+        ready = two_in_turn._ready
+        assert ready.process.is_alive()
+        assert next(scores).status == "graded"
+        assert two_in_turn._ready is None
+        assert list(scores) == [] and not ready.process.is_alive()
 
 
 def killing(folder, body):
