@@ -227,11 +227,8 @@ def imports(path: Path) -> tuple[str, ...]:
         lesson = lesson_of(submission)
     except (NotebookError, LessonError):
         return zygote.BASE
-    helpers = [plugin.CHECKS / "shared" / f"{name}.py" for name in ("common", lesson.name)]
-    files = plugin.files(lesson.name, hidden=False) + [path for path in helpers if path.is_file()]
-    texts = [path.read_text(encoding="utf-8") for path in files]
     cells = [cell.source for cell in submission.code if not _is_skipped(cell, lesson)]
-    return zygote.named([*texts, *cells])
+    return zygote.named([*plugin.texts(lesson.name, hidden=False), *cells])
 
 
 def _is_skipped(cell: Cell, lesson: Lesson) -> bool:

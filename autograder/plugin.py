@@ -271,6 +271,13 @@ def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def texts(lesson: str, hidden: bool) -> list[str]:
+    """Return the text of a lesson's check files, and of the helpers that they share."""
+    helpers = [CHECKS / "shared" / f"{name}.py" for name in ("common", lesson)]
+    paths = [*files(lesson, hidden), *(path for path in helpers if path.is_file())]
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
 def has_hidden() -> bool:
     """Whether this edition has the hidden checks: the class edition has not."""
     return (CHECKS / "hidden").is_dir()

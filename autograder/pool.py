@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import math
 import multiprocessing
 import os
@@ -25,7 +26,7 @@ from autograder import plugin, solutions
 from autograder.gpu import Arena, Nowhere
 from autograder.grade import NOWHERE, Options, Score, graded
 from autograder.lessons import catalogue, lesson_named
-from autograder.sandbox import harden
+from autograder.sandbox import harden, zygote
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Ahead, Sandbox
 
@@ -89,6 +90,8 @@ class Pool:
         for lesson in (lesson_named(only),) if only else catalogue():
             # imports and reads once, for all forks
             plugin.census(plugin.files(lesson.name, options.hidden, options.checks))
+            if zygote.TRAINING in zygote.named(plugin.texts(lesson.name, options.hidden)):
+                importlib.import_module(zygote.TRAINING)
             if solutions.sources():
                 solutions.reference_cells(lesson.name)
         self._start, self._options, self._workers = start, options, workers

@@ -82,11 +82,13 @@ def throughput(rows: Rows) -> Iterator[tuple[str, str]]:
 
 def watch(rows: Rows) -> Iterator[tuple[str, str]]:
     """Yield what the README says of watching."""
-    warm, cold = rows
+    warm = sorted((row["median_seconds"], row["lesson"]) for row in rows)
+    cold = sorted(row["cold_median_seconds"] for row in rows)
+    longest = max(row["longest_seconds"] for row in rows)
     yield (
-        "From saving a notebook to the verdict under `check --watch`",
-        f"{warm['median_seconds']:.2f} s at the median, {warm['longest_seconds']:.2f} s at most; "
-        f"a cold `check` {cold['median_seconds']:.1f} s",
+        "From saving a notebook to the verdict under `check --watch`, at the median",
+        f"{warm[0][0]:.2f} s ({warm[0][1]}) to {warm[-1][0]:.2f} s ({warm[-1][1]}), at most "
+        f"{longest:.2f} s; a cold `check` {cold[0]:.0f} to {cold[-1]:.0f} s",
     )
 
 

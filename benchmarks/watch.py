@@ -1,9 +1,9 @@
 """What a save costs under `autograder check --watch`, beside a cold `autograder check`.
 
-``python benchmarks/watch.py [--saves 20] [--cold 3] [--json FILE]``
+``python benchmarks/watch.py [--lesson NAME]... [--saves 20] [--cold 2] [--json FILE]``
 
-The lora lesson's solution notebook is saved again and again, each time with another line in one of
-its cells, as an editor saves: a new file takes the old one's place. The clock runs from that to the
+A lesson's solution notebook is saved again and again, each time with another line in one of its
+cells, as an editor saves: a new file takes the old one's place. The clock runs from that to the
 verdict on a terminal. Spread over the saves, the same notebook is checked by the command without
 ``--watch``, from its start to its end. Every verdict must be full marks of the visible checks.
 """
@@ -65,9 +65,9 @@ class Terminal:
         os.close(self._master)
 
 
-def save(path: Path, number: int) -> None:
-    """Save the solution notebook, with a cell that no save before had."""
-    notebook = solutions.solution_notebook(solutions.source_of("lora"))
+def save(path: Path, lesson: str, number: int) -> None:
+    """Save a lesson's solution notebook, with a cell that no save before had."""
+    notebook = solutions.solution_notebook(solutions.source_of(lesson))
     notebook.cells.append(new_code_cell(f"number_of_the_save = {number}", id="save"))
     beside = path.with_name("beside")
     nbformat.write(notebook, beside)
@@ -85,52 +85,54 @@ def cold(path: Path) -> float:
     return seconds
 
 
-def measured(saves: int, colds: int, folder: Path) -> list[dict[str, Any]]:
-    """Return a row for each of the two ways."""
-    path = folder / "lora.ipynb"
-    save(path, 0)
+def measured(lesson: str, saves: int, colds: int, folder: Path) -> dict[str, Any]:
+    """Return a lesson's row."""
+    path = folder / f"{lesson}.ipynb"
+    save(path, lesson, 0)
     began = time.perf_counter()
     terminal = Terminal(folder, "check", "--watch", path)
-    times: dict[str, list[float]] = {"--watch": [], "cold": []}
+    warm, without = list[float](), list[float]()
     try:
         terminal.verdict()
         started = time.perf_counter() - began
         for number in range(1, saves + 1):
-            if number % max(1, saves // colds) == 1 and len(times["cold"]) < colds:
-                times["cold"].append(cold(path))
-            save(path, number)
+            if number % max(1, saves // colds) == 1 and len(without) < colds:
+                without.append(cold(path))
+            save(path, lesson, number)
             began = time.perf_counter()
             terminal.verdict()
-            times["--watch"].append(time.perf_counter() - began)
+            warm.append(time.perf_counter() - began)
             time.sleep(0.5)
     finally:
         terminal.close()
-    return [
-        {
-            "check": name,
-            "runs": len(each),
-            "median_seconds": statistics.median(each),
-            "longest_seconds": max(each),
-            "first_seconds": started if name == "--watch" else each[0],
-        }
-        for name, each in times.items()
-    ]
+    return {
+        "lesson": lesson,
+        "saves": len(warm),
+        "median_seconds": statistics.median(warm),
+        "longest_seconds": max(warm),
+        "first_seconds": started,
+        "cold_checks": len(without),
+        "cold_median_seconds": statistics.median(without),
+    }
 
 
 @click.command()
-@click.option("--saves", default=20, show_default=True, help="Saves under --watch.")
-@click.option("--cold", "colds", default=3, show_default=True, help="Checks without it.")
+@click.option("--lesson", "only", multiple=True, help="This lesson; may be repeated [all].")
+@click.option("--saves", default=20, show_default=True, help="Saves of each under --watch.")
+@click.option("--cold", "colds", default=2, show_default=True, help="Checks without it.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the rows here.")
-def main(saves: int, colds: int, out: Path | None) -> None:
+def main(only: tuple[str, ...], saves: int, colds: int, out: Path | None) -> None:
     """Measure how soon a save has its verdict."""
     table = Table(title="From a save to the verdict, seconds", title_justify="left")
-    for name in ("check", "runs", "median", "longest", "first, with the start"):
+    for name in ("lesson", "saves", "median", "longest", "first, with the start", "cold check"):
         table.add_column(name)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measured(saves, colds, Path(folder))
-    for row in rows:
-        figures = (f"{row[f'{what}_seconds']:.2f}" for what in ("median", "longest", "first"))
-        table.add_row(row["check"], str(row["runs"]), *figures)
+    rows = []
+    for lesson in only or [lesson.name for lesson in lessons.catalogue()]:
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(measured(lesson, saves, colds, Path(folder)))
+        figures = ("median", "longest", "first", "cold_median")
+        seconds = (f"{rows[-1][f'{what}_seconds']:.2f}" for what in figures)
+        table.add_row(lesson, str(saves), *seconds)
     Console().print(table)
     if out:
         out.write_text(json.dumps(rows, indent=2), encoding="utf-8")

@@ -37,8 +37,9 @@ from autograder.sandbox import child, harden
 CONTROL = 3
 BASE = ("torch", "IPython.core.interactiveshell")
 """What every child needs."""
-WARM = (
-    *BASE,
+TRAINING = "torch._dynamo"
+"""What torch imports when the first optimizer is made: it takes seconds."""
+LIBRARIES = (
     "torchvision",
     "transformers.models.bert.modeling_bert",
     "peft",
@@ -47,13 +48,16 @@ WARM = (
     "matplotlib.pyplot",
     "tqdm.auto",
 )
+WARM = (*BASE, TRAINING, *LIBRARIES)
 _IMPORTED = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.M)
 
 
 def named(texts: Iterable[str]) -> tuple[str, ...]:
     """Return what of `WARM` is worth importing for code that is known beforehand."""
-    names = {name for text in texts for name in _IMPORTED.findall(text)}
-    return (*BASE, *(name for name in WARM[len(BASE) :] if name.partition(".")[0] in names))
+    text = "\n".join(texts)
+    names = set(_IMPORTED.findall(text))
+    trains = (TRAINING,) if "optim" in text else ()
+    return (*BASE, *trains, *(name for name in LIBRARIES if name.partition(".")[0] in names))
 
 
 def main() -> None:

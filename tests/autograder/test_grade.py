@@ -258,7 +258,9 @@ def test_what_one_notebook_needs_is_imported_before_its_time_runs(tmp_path):
     cells = [*reference_cells(), "def f():\n    from peft import LoraModel"]
     assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells))
     checked = imports(write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")))
-    assert "sklearn.metrics" in checked
+    assert "sklearn.metrics" in checked and zygote.TRAINING not in checked
+    trains = imports(write_notebook(tmp_path / "trains.ipynb", reference_cells("fine_tuning")))
+    assert zygote.TRAINING in trains
     assert imports(tmp_path / "none.ipynb") == zygote.BASE
 
 

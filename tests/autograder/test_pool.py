@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import textwrap
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from autograder import plugin, pool
 from autograder.grade import Options
 from autograder.pool import Pool
-from autograder.sandbox import launch
+from autograder.sandbox import launch, zygote
 from autograder.sandbox.session import Session
 from tests.conftest import (
     LIMITS,
@@ -103,6 +104,15 @@ def test_what_the_next_one_needs_is_forked_meanwhile(sandbox, notebooks):
         assert next(scores).status == "graded"
         assert two_in_turn._ready is None
         assert list(scores) == [] and not ready.process.is_alive()
+
+
+def test_what_training_imports_is_imported_once_for_all(sandbox, monkeypatch):
+    monkeypatch.setattr(zygote, "TRAINING", "tabnanny")  # torch's is here already
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    with Pool(lambda: sandbox, Options(lesson="evaluation", hidden=False), 1):
+        assert "tabnanny" not in sys.modules, "its visible checks train nothing"
+    with Pool(lambda: sandbox, Options(lesson="fine_tuning", hidden=False), 1):
+        assert "tabnanny" in sys.modules
 
 
 def killing(folder, body):
