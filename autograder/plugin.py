@@ -271,11 +271,11 @@ def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def texts(lesson: str, hidden: bool) -> list[str]:
-    """Return the text of a lesson's check files, and of the helpers that they share."""
+def texts(lesson: str, hidden: bool, extra: Path | None = None) -> list[str]:
+    """Return the text of a lesson's check files, as of `files`, and of the helpers they share."""
     helpers = [CHECKS / "shared" / f"{name}.py" for name in ("common", lesson)]
-    paths = [*files(lesson, hidden), *(path for path in helpers if path.is_file())]
-    return [path.read_text(encoding="utf-8") for path in paths]
+    paths = [*files(lesson, hidden, extra), *(path for path in helpers if path.is_file())]
+    return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
 
 def has_hidden() -> bool:

@@ -89,8 +89,9 @@ class Pool:
         only = options.lesson
         for lesson in (lesson_named(only),) if only else catalogue():
             # imports and reads once, for all forks
-            plugin.census(plugin.files(lesson.name, options.hidden, options.checks))
-            if zygote.TRAINING in zygote.named(plugin.texts(lesson.name, options.hidden)):
+            which = lesson.name, options.hidden, options.checks
+            plugin.census(plugin.files(*which))
+            if zygote.TRAINING in zygote.named(plugin.texts(*which)):
                 importlib.import_module(zygote.TRAINING)
             if solutions.sources():
                 solutions.reference_cells(lesson.name)
