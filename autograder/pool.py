@@ -126,8 +126,6 @@ class Pool:
         while waiting or self._running:
             while waiting and self.has_room:
                 self.begin(waiting.pop())
-            if waiting:
-                self.stand_by(children=1)
             yield from self.ended()
 
     @property
@@ -153,14 +151,10 @@ class Pool:
         with contextlib.suppress(OSError):  # it has been killed: its end will tell
             judge.pipe.send((path, tries))
 
-    def stand_by(self, children: int) -> None:
-        """Fork now what the next submission needs, so that it is judged sooner.
-
-        Args:
-            children: how many of the sandbox: one for itself, another for a reference beside it.
-        """
+    def stand_by(self) -> None:
+        """Fork now what the next submission needs, so that it is judged sooner."""
         if self._ready is None and self._warm.alive:
-            self._ready = self._forked(ahead=children)
+            self._ready = self._forked(ahead=2)
 
     def _discard(self) -> None:
         if self._ready is not None:

@@ -49,13 +49,13 @@ def watch(path: Path, options: Options, as_json: bool) -> NoReturn:
         with console.waiting("warming up"):
             pool = Pool(lambda: Zygote("none"), options, workers=1, reread=True)
         with pool:
-            pool.stand_by(children=2)
+            pool.stand_by()
             follower = Follower(path, pool, as_json)
             while True:
                 patience = follower.look()
                 for score in pool.ended(patience, changes.told):
                     follower.take(score)
-                    pool.stand_by(children=2)
+                    pool.stand_by()
                 changes.collect()
 
 

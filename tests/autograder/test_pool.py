@@ -95,17 +95,6 @@ def test_a_score_is_there_before_its_processes_have_ended(
         shown.touch()
 
 
-def test_what_the_next_one_needs_is_forked_meanwhile(sandbox, notebooks):
-    with Pool(lambda: sandbox, QUICK, 1) as two_in_turn:
-        scores = two_in_turn.grade(notebooks[:2])
-        next(scores)
-        ready = two_in_turn._ready
-        assert ready.process.is_alive()
-        assert next(scores).status == "graded"
-        assert two_in_turn._ready is None
-        assert list(scores) == [] and not ready.process.is_alive()
-
-
 def test_what_training_imports_is_imported_once_for_all(sandbox, monkeypatch):
     monkeypatch.setattr(zygote, "TRAINING", "tabnanny")  # torch's is here already
     monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
