@@ -188,7 +188,7 @@ class Pool:
                 if score is not None:
                     yield score  # nobody need wait until its processes have ended
             finally:
-                judge.end(ENDING if judge.deadline > time.monotonic() else 0.0)
+                judge.end(ENDING)
             if score is None:
                 self.begin(judge.path, judge.tries)
 
@@ -208,9 +208,11 @@ def _ended(running: list[_Judge], seconds: float, also: Sequence[Connection]) ->
 
 
 def _outcome(judge: _Judge, isolation: str) -> Score | None:
-    """Return a judge's score, or None where it is to be tried again: not where it was too slow."""
+    """Return a judge's score, or None where it is to be tried again; one that is late is killed."""
     try:
         in_time = judge.pipe.poll()
+        if not in_time:
+            judge.process.kill()
         answer = judge.pipe.recv() if in_time else "it did not end in time"
     except (EOFError, ConnectionError):
         answer = "its grading process was ended from outside"
