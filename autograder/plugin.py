@@ -104,7 +104,7 @@ class Plugin:
         """Provide the submission."""
         mark = _mark(request.node)
         # an exception's text could carry the inputs of a hidden check to the feedback page
-        longest = HIDDEN_TEXT if _is_hidden(request.node) else MAX_TEXT
+        longest = HIDDEN_TEXT if _is_hidden(request.path) else MAX_TEXT
         self._student._begin_check(mark.kwargs.get("seconds", CALL_SECONDS), longest)
         return self._student
 
@@ -168,8 +168,9 @@ class Plugin:
             items[:] = [item for item in items if tasks[item] in self._tasks]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note every check, as one that has not run."""
-        self.collected = [_result(item, "not_counted", 0.0, "", 0.0) for item in session.items]
+        """Note every check, as one that has not run, where none will."""
+        if session.config.option.collectonly:
+            self.collected = [_result(item, "not_counted", 0.0, "", 0.0) for item in session.items]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -249,13 +250,14 @@ def _result(
         max_points=points,
         message=message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         seconds=round(seconds, 4),
-        hidden=_is_hidden(item),
+        hidden=_is_hidden(item.path),
         figure=figure,
     )
 
 
-def _is_hidden(item: pytest.Item) -> bool:
-    return CHECKS / "visible" not in item.path.parents
+@functools.cache
+def _is_hidden(path: Path) -> bool:
+    return CHECKS / "visible" not in path.parents
 
 
 def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:

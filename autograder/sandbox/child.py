@@ -15,7 +15,8 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from autograder.sandbox import wire
 
@@ -56,9 +57,8 @@ class Executor:
     def answer(self, request: bytes) -> tuple[bytes, bytes]:
         """Do what a request asks, and encode what came of it."""
         try:
-            with _silence():
-                operation, target, args, kwargs = _Unpickler(request, self._objects).load()
-                return self._reply({"value": self._do(operation, target, args, kwargs)})
+            operation, target, args, kwargs = _Unpickler(request, self._objects).load()
+            return self._reply({"value": self._do(operation, target, args, kwargs)})
         except BaseException as error:  # noqa: BLE001 - a submission may raise anything at all
             return self._reply({"error": self._describe(error)})
 
@@ -129,14 +129,15 @@ def _text(error: BaseException) -> str:
         return "(its text could not be read)"
 
 
+def nowhere() -> TextIO:
+    """Open what drops all that is written to it."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - os.devnull is no path
+
+
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Drop what a call prints: it could print the hidden inputs."""
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - os.devnull is no path
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
+def printing_to(stream: TextIO) -> Iterator[None]:
+    """Let what a call prints go to `stream`: it could print the hidden inputs."""
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
         yield
 
 
@@ -161,6 +162,11 @@ class Cells:
         self.shell = InteractiveShell.instance(config=config, compiler_class=Compiler)
         builtins.input = lambda prompt="": ""  # nobody is there to answer
 
+    def start_here(self) -> None:
+        """Take this folder for the one in which the shell was started."""
+        self.shell.starting_dir = str(Path.cwd())
+        self.shell.user_ns["_dh"][:] = [Path.cwd()]
+
     def run(self, number: int, source: str) -> None:
         """Run one cell; what it raises comes out.
 
@@ -176,16 +182,26 @@ class Cells:
         return file_name.strip("<>") if file_name.startswith("<cell ") else None
 
 
-def serve(sock: socket.socket) -> None:
-    """Answer the grader's requests until it hangs up: in a closed-off process only."""
-    cells = Cells()
+def serve(sock: socket.socket, cells: Cells) -> None:
+    """Answer the grader's requests until it hangs up: in a closed-off process only.
+
+    Args:
+        sock: the channel.
+        cells: a shell that has run nothing yet.
+    """
+    cells.start_here()
+    stream = nowhere()
     executor = Executor(cells.shell.user_ns, cells.locate, cells.run)
     while True:
         try:
             nonce, request, _ = wire.receive(sock, (wire.MAX_REQUEST, 0))
         except EOFError:
             return
-        wire.send(sock, nonce, *executor.answer(request))
+        if stream.closed:  # by a submission
+            stream = nowhere()
+        with printing_to(stream):
+            reply = executor.answer(request)
+        wire.send(sock, nonce, *reply)
 
 
 def kernel_locator() -> Callable[[str], str | None]:

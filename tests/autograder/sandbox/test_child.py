@@ -7,6 +7,8 @@ from tests.conftest import running
 
 ODDITIES = {
     "%cd": "%cd /",
+    "%cd and back": "%cd /usr\n%cd -\nopen('mine.txt', 'w').close()",
+    "%logstart": "%logstart -q\nopen('ipython_log.py').close()",
     "line magic": "%timeit -n1 -r1 pass",
     "unknown magic": "%no_such_magic",
     "%matplotlib inline": "%matplotlib inline",
