@@ -46,7 +46,10 @@ def references(rows: Rows) -> Iterator[tuple[str, str]]:
     """Yield what the README says of the references."""
     slower = [row for row in rows if row["ratio"] > 1.05]
     sure = [row for row in slower if row["low"] > 1.05]
-    names = "; ".join(f"{row['name']} {row['ratio']:.2f}" for row in slower)
+    names = "; ".join(
+        f"{row['name']} {row['ratio']:.2f}" + f" ({row['why']})" * bool(row["why"])
+        for row in slower
+    )
     yield (
         "References at most 1.05 × the library beside them",
         (
