@@ -23,6 +23,7 @@ from tests.conftest import LIMITS, ROOT, busy, descendants, settles, write_noteb
 
 QUICK = Options(seed=5, limits=LIMITS, tasks=("lora_linear",), hidden=False)
 WRONG = "class LoRALinear:\n    def __init__(self, *args, **kwargs): raise KeyError('{}')"
+SLOW = "import time\ntime.sleep(1)"
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_what_is_there_and_what_arrives_is_graded_by_all_workers(at, folder):
     with at() as desk:
         works_until(desk, lambda: len(desk.scores) == 1)
         for name in ("bert", "carl", "dora"):
-            write_notebook(folder / name / "lora.ipynb", [WRONG.format(name)])
+            write_notebook(folder / name / "lora.ipynb", [SLOW, WRONG.format(name)])
 
         def done():
             nonlocal at_once
