@@ -164,8 +164,8 @@ class Cells:
 
     def start_here(self) -> None:
         """Take this folder for the one in which the shell was started."""
-        self.shell.starting_dir = str(Path.cwd())
-        self.shell.user_ns["_dh"][:] = [Path.cwd()]
+        here = Path.cwd()
+        self.shell.starting_dir, self.shell.user_ns["_dh"][:] = str(here), [here]
 
     def run(self, number: int, source: str) -> None:
         """Run one cell; what it raises comes out.

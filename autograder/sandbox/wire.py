@@ -313,29 +313,22 @@ def receive(
     Raises:
         TimeoutError: the deadline passed.
         EOFError: the other side closed.
-        WireError: a part longer than its limit, or bytes after the frame's end: before the next
-            request nothing is sent.
+        WireError: a part longer than its limit.
     """
-    data = bytearray()
-    _fill(data, sock, HEADER.size, deadline)
-    nonce, plain, blob = HEADER.unpack_from(data)
+    nonce, plain, blob = HEADER.unpack(_exactly(sock, HEADER.size, deadline))
     if plain > limits[0] or blob > limits[1]:
         raise WireError("a reply larger than a reply may be")
-    middle, end = HEADER.size + plain, HEADER.size + plain + blob
-    _fill(data, sock, end, deadline)
-    if len(data) > end:
-        raise WireError("more than one reply to a request")
-    view = memoryview(data)
-    return nonce, bytes(view[HEADER.size : middle]), bytes(view[middle:])
+    return nonce, _exactly(sock, plain, deadline), _exactly(sock, blob, deadline)
 
 
-def _fill(data: bytearray, sock: socket.socket, count: int, deadline: float) -> None:
-    """Read until `data` has `count` bytes or more: a length is a claim, not an allocation."""
+def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
+    """Read `count` bytes, growing as they come: a length is a claim, not an allocation."""
+    data = bytearray()
     while len(data) < count:
         if deadline < math.inf:
             sock.settimeout(max(deadline - time.monotonic(), 1e-3))
         try:
-            chunk = sock.recv(min(max(count - len(data), 1 << 16), 1 << 20))
+            chunk = sock.recv(min(count - len(data), 1 << 20))
         except ConnectionError:  # it closed with something of ours unread
             raise EOFError from None
         if not chunk:
@@ -343,3 +336,4 @@ def _fill(data: bytearray, sock: socket.socket, count: int, deadline: float) -> 
         data += chunk
         if time.monotonic() > deadline:
             raise TimeoutError
+    return bytes(data)

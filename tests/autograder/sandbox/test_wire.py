@@ -240,14 +240,6 @@ def test_a_frame_larger_than_a_sockets_buffer_comes_through_whole(pair):
     assert came == (7, *parts)
 
 
-@pytest.mark.parametrize("more", [b"x", wire.HEADER.pack(8, 0, 0)], ids=["a byte", "a frame"])
-def test_what_comes_after_a_frame_is_refused(pair, more):
-    ours, theirs = pair
-    theirs.sendall(wire.HEADER.pack(7, 5, 4) + b"plainblob" + more)
-    with pytest.raises(wire.WireError, match="more than one reply"):
-        wire.receive(ours, LIMITS, time.monotonic() + 5)
-
-
 @pytest.mark.parametrize("lengths", [(1 << 11, 0), (0, 1 << 11), (0xFFFFFFFF, 0xFFFFFFFF)])
 def test_a_length_over_the_limit_is_refused_before_reading(pair, lengths):
     ours, theirs = pair
