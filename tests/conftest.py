@@ -37,6 +37,11 @@ ATTACKS: dict[str, dict[str, bool]] = {}
 """family → attack → whether it was stopped: filled by the attack suite, printed at the end"""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the bank be graded under another seed: no check may judge by its luck."""
+    parser.addoption("--seed", type=int, default=1, help="of the bank's inputs (default: 1)")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_rewriting() -> None:
     """Import checks as the grader does: pytest's rewriting of asserts would show their source."""

@@ -47,13 +47,21 @@ ALTERNATES = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "
 each_lesson = pytest.mark.parametrize("lesson", LESSONS)
 
 
-def graded(lesson, paths, sandbox, **options) -> dict[str, Score]:
-    scores = pooled(paths, lambda: sandbox, Options(seed=1, lesson=lesson, **options), WORKERS)
-    return {Path(score.submission).stem: score for score in scores}
+@pytest.fixture(scope="session")
+def graded(sandbox, pytestconfig):
+    """`graded(lesson, paths)`: the scores by the notebooks' names, under the seed asked for."""
+    seed = pytestconfig.getoption("--seed")
+
+    def of(lesson, paths, **options) -> dict[str, Score]:
+        options = Options(seed=seed, lesson=lesson, **options)
+        scores = pooled(paths, lambda: sandbox, options, WORKERS)
+        return {Path(score.submission).stem: score for score in scores}
+
+    return of
 
 
 @pytest.fixture(scope="session")
-def mutants(sandbox, tmp_path_factory):
+def mutants(graded, tmp_path_factory):
     """`mutants(lesson)`: every mutant's score on its own task."""
 
     @cache
@@ -66,7 +74,7 @@ def mutants(sandbox, tmp_path_factory):
                 for name, its, source in bank(lesson, "mutant")
                 if its == task
             ]
-            for name, score in graded(lesson, paths, sandbox, tasks=(task,)).items():
+            for name, score in graded(lesson, paths, tasks=(task,)).items():
                 scores[task, name] = score
                 checks = decided(score.tasks[0]) if score.tasks else []
                 row = {check.name: check.outcome != "passed" for check in checks}
@@ -77,7 +85,7 @@ def mutants(sandbox, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def alternates(sandbox, tmp_path_factory):
+def alternates(graded, tmp_path_factory):
     """`alternates(lesson)`: every alternate's score on all tasks."""
 
     @cache
@@ -87,7 +95,7 @@ def alternates(sandbox, tmp_path_factory):
             write_notebook(folder / f"{name}.ipynb", [*before, source])
             for name, _, source in bank(lesson, "alternate")
         ]
-        return graded(lesson, paths, sandbox)
+        return graded(lesson, paths)
 
     return of
 
@@ -192,8 +200,8 @@ def test_every_check_has_a_requirement_in_words(lesson):
 
 
 @each_lesson
-def test_the_reference_gets_full_marks(sandbox, lesson):
-    [score] = graded(lesson, [solutions.source_of(lesson)], sandbox).values()
+def test_the_reference_gets_full_marks(graded, lesson):
+    [score] = graded(lesson, [solutions.source_of(lesson)]).values()
     assert score.status == "graded"
     assert lost(score) == []
     assert score.percent == 100.0
@@ -201,8 +209,8 @@ def test_the_reference_gets_full_marks(sandbox, lesson):
 
 
 @each_lesson
-def test_the_untouched_release_gets_nothing(sandbox, lesson):
-    [score] = graded(lesson, [lessons.lesson_named(lesson).notebook], sandbox).values()
+def test_the_untouched_release_gets_nothing(graded, lesson):
+    [score] = graded(lesson, [lessons.lesson_named(lesson).notebook]).values()
     assert score.status == "graded"
     assert score.points == 0
     assert score.max_points == countable(score)

@@ -3,6 +3,8 @@
 Every expected value is worked out here, in plain torch, from this side's own copy of the inputs.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -226,14 +228,15 @@ def test_a_step_of_adamw(student, rng):
 @pytest.mark.task("fine_tune", points=1)
 def test_it_learns_what_it_is_shown(student, rng):
     """After some epochs it has learned a batch by heart."""
-    net, batch = random_model(rng, Classifier), texts(rng, *[3] * 6)
+    # a narrow model is stuck, with some weights, on a plateau that it leaves at no rate
+    net, batch = random_model(rng, partial(Classifier, width=32)), texts(rng, *[3] * 6)
     batch["input_ids"] = torch.arange(1, 7)[:, None].expand(6, 3).contiguous()
     batch["labels"] = torch.tensor([0, 1, 2, 2, 1, 0])
     model = student.run(hold, net)
-    came = student.fine_tune(model, [batch], [batch], epochs=40, lr=0.1, **PLAIN)
+    came = student.fine_tune(model, [batch], [batch], epochs=40, lr=0.05, **PLAIN)
     accuracy = entry(came, "eval_accuracy")
     learned = type(accuracy) is list and len(accuracy) == 40 and accuracy[-1] == 1.0
-    expect(learned, "40 steps at the rate 0.1 should be enough for six texts of one word.")
+    expect(learned, "40 steps at the rate 0.05 should be enough for six texts of one word.")
 
 
 # -------------------------------------------------------------------------- length_bucketed_batches
