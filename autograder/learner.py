@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import random
 import sys
@@ -62,9 +61,8 @@ def run_checks(
         return plugin.run(checks, plugin.files(lesson.name, hidden))
 
 
-@functools.cache
 def _reference(lesson: str) -> Student:
-    """Return a lesson's reference, in this very process.
+    """Return a lesson's reference, in this very process, without what earlier checks made there.
 
     Raises:
         LessonError: this edition has none.

@@ -154,8 +154,11 @@ def _nbgrader(metadata: dict[str, Any], where: str) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+@cache
 def reference(lesson: str) -> types.ModuleType:
     """Return a lesson's reference: the import and solution cells of its source, run as a module.
+
+    It is run once in a process.
 
     Raises:
         LessonError: this edition has no solutions.

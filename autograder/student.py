@@ -194,11 +194,6 @@ class Student:
         self._named.clear()
         self._ask("cell", None, (number, source), {})
 
-    def forget(self) -> None:
-        """Let the submission's process drop the objects that handles stood for."""
-        self._named.clear()
-        self._ask("forget", None, (), {})
-
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
         request = _pickled((operation, target, args, kwargs))
         reply = self._transport.ask(request, self._seconds)

@@ -1088,9 +1088,9 @@ def saved_for_backward(function, blocks, x):
     own = {p.untyped_storage().data_ptr() for block in blocks for p in block.parameters()}
 
     def note(tensor):
-        kept.append(tensor)  # alive: no address is used twice
+        kept.append(tensor.detach())  # alive: no address is used twice
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return kept[-1]  # not tensor, which would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         function(blocks, x)

@@ -76,9 +76,6 @@ class Executor:
                 return target(*args, **kwargs)
             case "cell" if self._run_cell is not None:
                 return self._run_cell(*args)
-            case "forget":
-                self._objects.clear()
-                return None
         raise wire.WireError(f"an unknown operation: {operation}")
 
     def _reply(self, message: dict[str, Any]) -> tuple[bytes, bytes]:

@@ -1,14 +1,17 @@
 """What a learner meets in a notebook: run in a real kernel, as Jupyter does."""
 
+import gc
 import json
+import sys
 
 import nbclient
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 import autograder
-from autograder import build, learner, practice
+from autograder import build, learner, lessons, practice, solutions
 from autograder.sandbox import stub
 from autograder.student import InProcess, Student
 from tests.conftest import lora, reference_cells
@@ -199,6 +202,21 @@ def test_only_visible_checks_run():
     results = learner.run_checks(lora(), "lora_forward", Student(InProcess({})))
     assert results and not any(result.hidden for result in results)
     assert {result.outcome for result in results} == {"failed"}
+
+
+@pytest.mark.parametrize("lesson", [source.stem[3:] for source in solutions.sources()])
+def test_a_kernel_that_checks_all_day_does_not_fill_up(lesson, monkeypatch):
+    module = solutions.reference(lesson)
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # its classes can be pickled
+    its, alive = lessons.lesson_named(lesson), []
+    for _ in range(2):
+        for task in (task.name for task in its.tasks if not task.manual):
+            student = Student(InProcess(vars(module)))
+            results = learner.run_checks(its, task, student, hidden=True)
+            assert "passed" in {result.outcome for result in results}
+        gc.collect()
+        alive.append(sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()))
+    assert alive[1] <= alive[0]
 
 
 def test_the_released_notebook_has_what_check_needs():

@@ -33,8 +33,6 @@ def test_a_function_is_asked_for_once_a_check_and_data_each_time(either):
     assert student.f() == 1
     student._begin_check(5.0, 100)
     assert student.f() == 2
-    student.forget()
-    assert student.f() == 2
 
 
 def test_a_call_takes_and_gives_tensors(either):
@@ -172,14 +170,6 @@ def test_a_probe_runs_beside_the_objects_with_its_module_s_helpers(either):
     layer = student.make(1.0)
     assert student.run(probe_scale, layer, 5.0) == [5.0, 6.0]
     assert layer.factor == 5.0
-
-
-def test_forgotten_objects_are_gone(either):
-    student = either(LAYER)
-    layer = student.make(1.0)
-    student.forget()
-    with pytest.raises(StudentError):
-        _ = layer.factor
 
 
 ERRORS = """

@@ -1267,7 +1267,7 @@ def saved(blocks, x):
     def note(tensor):
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # not tensor, which would hold the graph that holds it
 
     own = {p.untyped_storage().data_ptr() for block in blocks for p in block.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

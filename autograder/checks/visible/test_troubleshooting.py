@@ -60,9 +60,9 @@ def saved_bytes(function, blocks, x):
     own = {p.untyped_storage().data_ptr() for block in blocks for p in block.parameters()}
 
     def pack(tensor):
-        kept.append(tensor)  # alive, so that no address is used twice
+        kept.append(tensor.detach())  # alive: no address is used twice
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+        return kept[-1]  # not tensor, which would hold the graph that holds it
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = function(blocks, x)
