@@ -228,7 +228,7 @@ def test_a_step_of_adamw(student, rng):
 @pytest.mark.task("fine_tune", points=1)
 def test_it_learns_what_it_is_shown(student, rng):
     """After some epochs it has learned a batch by heart."""
-    # a narrow model is stuck, with some weights, on a plateau that it leaves at no rate
+    # with some weights a narrow model stays on a plateau, at smaller rates too
     net, batch = random_model(rng, partial(Classifier, width=32)), texts(rng, *[3] * 6)
     batch["input_ids"] = torch.arange(1, 7)[:, None].expand(6, 3).contiguous()
     batch["labels"] = torch.tensor([0, 1, 2, 2, 1, 0])
