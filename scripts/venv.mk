@@ -13,7 +13,7 @@ help:  ## List the targets
 setup: $(READY)  ## Install everything into .venv
 
 $(READY): requirements.lock pyproject.toml scripts/setup
-	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" scripts/setup
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup  # sh: some unpackers drop the mode
 	@touch $@
 
 lab: $(READY)  ## Open JupyterLab on the course
