@@ -204,15 +204,14 @@ def test_only_visible_checks_run():
     assert {result.outcome for result in results} == {"failed"}
 
 
-@pytest.mark.parametrize("lesson", [source.stem[3:] for source in solutions.sources()])
+@pytest.mark.parametrize("lesson", lessons.catalogue(), ids=lambda lesson: lesson.name)
 def test_a_kernel_that_checks_all_day_does_not_fill_up(lesson, monkeypatch):
-    module = solutions.reference(lesson)
+    module, alive = solutions.reference(lesson.name), []
     monkeypatch.setitem(sys.modules, module.__name__, module)  # its classes can be pickled
-    its, alive = lessons.lesson_named(lesson), []
     for _ in range(2):
-        for task in (task.name for task in its.tasks if not task.manual):
+        for task in (task.name for task in lesson.tasks if not task.manual):
             student = Student(InProcess(vars(module)))
-            results = learner.run_checks(its, task, student, hidden=True)
+            results = learner.run_checks(lesson, task, student, hidden=True)
             assert "passed" in {result.outcome for result in results}
         gc.collect()
         alive.append(sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects()))

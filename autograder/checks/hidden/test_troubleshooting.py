@@ -40,9 +40,11 @@ from autograder.checks.shared.troubleshooting import (
     encoder,
     expect_floats,
     expect_near,
+    in_turn,
     make_scaler,
     normed,
     probed,
+    saved_bytes,
     sgd_on,
     steep,
     total_norm,
@@ -114,13 +116,6 @@ def loss_and_gradients(function, model, *args):
     loss = function(model, *args)
     loss.backward()
     return loss.detach(), [parameter.grad for parameter in model.parameters()]
-
-
-def in_turn(blocks, x):
-    """Put x through the blocks."""
-    for block in blocks:
-        x = block(x)
-    return x
 
 
 def seeded_backward(function, blocks, x, seed, of_x):
@@ -1250,6 +1245,7 @@ def test_blocks_run_twice_at_most(student, rng):
 def test_memory_does_not_rise(race, rng):
     """The process's memory rises in the forward by less than 60 % of what plain blocks save."""
     blocks, x = encoder(rng, 12, dropout=0.1), rng.normal(16, 96, 32)
+    plain, output = saved_bytes(in_turn, blocks, x)
 
     def prepare(side):
         held = [side.run(hold, block) for block in blocks]
@@ -1257,23 +1253,7 @@ def test_memory_does_not_rise(race, rng):
         side.run(keep_output, side.checkpointed, held, rng.normal(2, 96, 32))()
         return side.run(keep_output, side.checkpointed, held, x)
 
-    race.weigh(prepare, lambda came: expect_tensor(came, x.shape, "The output"), saved(blocks, x))
-
-
-def saved(blocks, x):
-    """The bytes that plain blocks save for backward, by hooks on this side."""
-    seen = {}
-
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # not tensor, which would hold the graph that holds it
-
-    own = {p.untyped_storage().data_ptr() for block in blocks for p in block.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        kept = nn.Sequential(*blocks)(x)
-    expect_tensor(kept, x.shape, "The output")
-    return sum(size for place, size in seen.items() if place not in own)
+    race.weigh(prepare, lambda came: expect_tensor(came, output.shape, "The output"), plain)
 
 
 @pytest.mark.task("checkpointed", points=0.5)

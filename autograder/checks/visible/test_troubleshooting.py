@@ -33,9 +33,11 @@ from autograder.checks.shared.troubleshooting import (
     encoder,
     expect_floats,
     expect_near,
+    in_turn,
     make_scaler,
     normed,
     probed,
+    saved_bytes,
     sgd_on,
     steep,
     total_norm,
@@ -50,23 +52,6 @@ from autograder.probes import (
 )
 
 # ----------------------------------------------------------------- probes: they do, and they report
-
-
-def saved_bytes(function, blocks, x):
-    """Report the bytes of what a forward saves for backward, parameters not counted."""
-    import torch
-
-    seen, kept = {}, []
-    own = {p.untyped_storage().data_ptr() for block in blocks for p in block.parameters()}
-
-    def pack(tensor):
-        kept.append(tensor.detach())  # alive: no address is used twice
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return kept[-1]  # not tensor, which would hold the graph that holds it
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = function(blocks, x)
-    return sum(size for place, size in seen.items() if place not in own), output.detach()
 
 
 def run_backward(function, blocks, x):
@@ -464,7 +449,7 @@ def test_output_and_gradients_are_the_same(student, rng):
 def test_less_is_saved_for_backward(student, rng):
     """At least 40 % fewer bytes are saved for backward than without checkpointing."""
     blocks, x = encoder(rng, 6, dropout=0.1), rng.normal(4, 48, 32)
-    plain, output = saved_bytes(lambda blocks, x: nn.Sequential(*blocks)(x), blocks, x)
+    plain, output = saved_bytes(in_turn, blocks, x)
     came = student.run(saved_bytes, student.checkpointed, blocks, x)
     expect(type(came) is tuple and type(came[0]) is int, "What is saved could not be counted.")
     expect_tensor(came[1], output.shape, "The output")
