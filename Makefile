@@ -3,13 +3,20 @@
 
 include scripts/venv.mk
 
-.PHONY: grade test build solutions bench lock clean
+READY_DEV := .venv/.ready-dev
+LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+.PHONY: grade test check build solutions bench lock clean
+
+$(READY_DEV): $(READY) requirements-dev.lock
+	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup dev
+	@touch $@
 
 grade: $(READY)  ## Grade the example submissions into results/examples
 	@autograder grade examples/submissions --out results/examples --force
 
-test: $(READY)  ## Run every test: style, types, lessons, mutants, the sandbox
-	@python -m pytest
+test: $(READY_DEV)  ## Run every test: style, types, lessons, mutants, the sandbox
+	@python -m pytest --numprocesses=logical --maxprocesses=4
 
 build: $(READY)  ## Make course/ from solutions/
 	@autograder build
@@ -27,9 +34,10 @@ bench: $(READY)  ## Measure verdicts, references, throughput and watching, three
 	@python benchmarks/watch.py --json build/bench/watch.json
 	@python benchmarks/table.py build/bench
 
-lock: $(READY)  ## Renew requirements.lock from pyproject.toml
-	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	  --python-version 3.11 --group dev --upgrade pyproject.toml --output-file requirements.lock
+lock: $(READY_DEV)  ## Renew both locks from pyproject.toml, and ask whether each package has its wheels
+	@$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
+	@$(LOCK) --upgrade --constraint requirements.lock --group dev pyproject.toml --output-file requirements-dev.lock
+	@python scripts/wheels.py
 
 clean:  ## Remove the environment, what was built, and results
 	rm -rf .venv build results

@@ -10,7 +10,7 @@ READY := .venv/.ready
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: $(READY)  ## Install everything into .venv
+setup: $(READY)  ## Install what grading and learning need into .venv
 
 $(READY): requirements.lock pyproject.toml scripts/setup
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup  # sh: some unpackers drop the mode

@@ -1,4 +1,4 @@
-"""What the tests share: a warm sandbox, submissions as lists of cells, the kill matrix."""
+"""What the tests share: a warm sandbox, submissions as lists of cells."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.process import Child
 from autograder.sandbox.session import Session
 from autograder.student import InProcess, Student
+from tests import parallel
 from tests.browser import browser, page  # noqa: F401 - fixtures, for every test
 from tests.postgresql import postgresql  # noqa: F401
 
@@ -31,10 +32,22 @@ torch.set_num_threads(1)  # a process that has run threads must not fork
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
-KILLS: dict[str, dict[str, dict[str, dict[str, bool]]]] = {}
-"""lesson → task → mutant → check → whether it failed: filled by the bank, printed at the end"""
-ATTACKS: dict[str, dict[str, bool]] = {}
-"""family → attack → whether it was stopped: filled by the attack suite, printed at the end"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Print the closing tables once, of all workers."""
+    config.pluginmanager.register(parallel.Tables(config))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> parallel.Scheduling:
+    """Share the tests out by our scopes, in our order."""
+    config.option.loadscopereorder = False
+    return parallel.Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items[:] = parallel.ordered(items)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -220,38 +233,3 @@ def lora() -> lessons.Lesson:
 def reference_cells(lesson: str = "lora", **replaced: str) -> list[str]:
     """A reference's code cells without checks; `replaced`: another source for a task."""
     return [replaced.get(task, text) for task, text in solutions.reference_cells(lesson)]
-
-
-# ----------------------------------------------------------------------------------- closing tables
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print which check kills which mutant, and how many attacks of each family were stopped."""
-    if KILLS:
-        _print_kills(terminalreporter)
-    if ATTACKS:
-        terminalreporter.section("attacks: tried and stopped")
-        for family, attacks in ATTACKS.items():
-            line = f"{family:14} tried {len(attacks):3}, stopped {sum(attacks.values()):3}"
-            terminalreporter.write_line(line)
-
-
-def _print_kills(terminalreporter: pytest.TerminalReporter) -> None:
-    for lesson, tasks in KILLS.items():
-        hidden = {
-            (check.task, check.name)
-            for check in plugin.census(plugin.files(lesson, hidden=True))
-            if check.hidden
-        }
-        terminalreporter.section(f"kill matrix: mutants of {lesson} × checks")
-        for task, mutants in tasks.items():
-            checks = list(dict.fromkeys(check for row in mutants.values() for check in row))
-            terminalreporter.write_line(f"\n{task}")
-            for number, check in enumerate(checks, start=1):
-                rows = [row for row in mutants.values() if row.get(check)]
-                alone = sum(sum(row.values()) == 1 for row in rows)
-                kind = "hidden " if (task, check) in hidden else "visible"
-                terminalreporter.write_line(f"  {number:2} {kind} kills {alone} alone: {check}")
-            for mutant, row in mutants.items():
-                marks = "".join("x" if row.get(check) else "." for check in checks)
-                terminalreporter.write_line(f"     {marks}  {mutant}")

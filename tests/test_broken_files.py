@@ -10,7 +10,8 @@ from autograder import feedback, run
 from autograder.grade import Options
 from autograder.sandbox import launch, session
 from tests.autograder.test_feedback import ATTRIBUTES, TAGS, Seen
-from tests.conftest import ATTACKS, LIMITS, reference_cells, write_notebook
+from tests.conftest import LIMITS, reference_cells, write_notebook
+from tests.parallel import ATTACKS
 from tests.submissions.hostile.broken import MAKERS
 
 TASKS = ("lora_forward", "rank_for_budget")

@@ -23,7 +23,6 @@ from autograder.grade import Options, Score
 from autograder.sandbox import session
 from autograder.sandbox.launch import Limits
 from tests.conftest import (
-    ATTACKS,
     ROOT,
     countable,
     descendants,
@@ -33,6 +32,7 @@ from tests.conftest import (
     settles,
     write_notebook,
 )
+from tests.parallel import ATTACKS
 
 FOLDER = ROOT / "tests" / "submissions" / "hostile"
 FAMILIES = ("tampering", "forging", "reading", "denial")

@@ -15,7 +15,8 @@ import pytest
 from autograder.grade import Options, Score
 from autograder.plugin import CheckResult
 from autograder.sandbox.launch import Limits
-from tests.conftest import ATTACKS, ROOT, pooled, reference_cells, write_notebook
+from tests.conftest import ROOT, pooled, reference_cells, write_notebook
+from tests.parallel import ATTACKS
 from tests.test_bank import bank
 
 SLOW = {

@@ -27,6 +27,8 @@ COURSE = PACKAGE.parent / "course"
 INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "tensors.py", "harden.py")
 
 SCRATCH = 64 << 20
+UIDS = range(61184, 63352)
+"""What root chooses a submission's uid from: systemd keeps these for users that come and go."""
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/tmp",
@@ -129,13 +131,13 @@ def bwrap_path() -> str:
     raise SandboxError("bubblewrap is not installed: apt-get install bubblewrap (Linux only)")
 
 
-def unused_uid() -> int:
+def unused_uid(among: range) -> int:
     """Return a uid that no account and no process has, for the sandbox of a grader that is root."""
     taken = {entry.pw_uid for entry in pwd.getpwall()}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             taken.add(process.uids().real)
-    return next(uid for uid in range(61184, 65520) if uid not in taken)
+    return next(uid for uid in among if uid not in taken)
 
 
 def command(
@@ -219,7 +221,7 @@ def _as_nobody(mode: str) -> list[str]:
     mount = "mount -t proc -o nosuid,nodev,noexec proc /proc"
     if mode == "single":
         mount += " && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
-    uid = str(unused_uid())
+    uid = str(unused_uid(UIDS))
     shell = ["/bin/sh", "-c", mount + ' && exec "$@"', "sh"]
     drop = ["/usr/bin/setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"]
     return [*shell, *drop, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]

@@ -19,6 +19,8 @@ from pathlib import Path
 from autograder.sandbox import bubblewrap, zygote
 from autograder.sandbox.bubblewrap import SandboxError
 
+UIDS = range(63352, 65520)
+"""What is chosen from, apart from `bubblewrap.UIDS`: all processes of the chosen one are ended."""
 _WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 _READABLE = """
 import os, sys
@@ -35,7 +37,7 @@ def uid_for(hide: Sequence[Path]) -> int:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise SandboxError("the isolation `container` needs root, in a container of its own")
-    uid = bubblewrap.unused_uid()
+    uid = bubblewrap.unused_uid(UIDS)
     if found := _readable(uid, hide):
         tops = sorted({str(_top(Path(path), hide)) for path in found})
         raise SandboxError(
