@@ -18,6 +18,9 @@ grade: $(READY)  ## Grade the example submissions into results/examples
 test: $(READY_DEV)  ## Run every test: style, types, lessons, mutants, the sandbox
 	@python -m pytest --numprocesses=logical --maxprocesses=4
 
+check: $(READY_DEV)  ## Style, types, build --check, and the fast tests of what changed: within a minute
+	@python -m pytest --changed --numprocesses=logical --maxprocesses=4 --quiet
+
 build: $(READY)  ## Make course/ from solutions/
 	@autograder build
 

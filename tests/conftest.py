@@ -24,7 +24,7 @@ from autograder.sandbox.launch import Limits, Sandbox
 from autograder.sandbox.process import Child
 from autograder.sandbox.session import Session
 from autograder.student import InProcess, Student
-from tests import parallel
+from tests import changed, parallel
 from tests.browser import browser, page  # noqa: F401 - fixtures, for every test
 from tests.postgresql import postgresql  # noqa: F401
 
@@ -35,8 +35,10 @@ LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Print the closing tables once, of all workers."""
+    """Print the closing tables once, of all workers; look at what changed, where asked."""
     config.pluginmanager.register(parallel.Tables(config))
+    if config.option.changed:
+        config.pluginmanager.register(changed.Selection())
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> parallel.Scheduling:
@@ -53,6 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the bank be graded under another seed: no check may judge by its luck."""
     parser.addoption("--seed", type=int, default=1, help="of the bank's inputs (default: 1)")
+    parser.addoption("--changed", action="store_true", help="only the fast tests of what changed")
 
 
 @pytest.fixture(scope="session", autouse=True)

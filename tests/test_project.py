@@ -1,5 +1,7 @@
-"""The project's files agree: two environments, the lock, the README, the sizes."""
+"""The project's files agree: two environments, the locks, the README, the sizes."""
 
+import datetime
+import json
 import re
 import tomllib
 
@@ -7,9 +9,11 @@ import click
 import pytest
 
 from autograder.cli import main
+from scripts import wheels
 from tests.conftest import ROOT
 
 NAMED = {"jupyter", "nbgrader", "torch", "torchvision", "transformers", "matplotlib", "pytest"}
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 LARGEST = 5_000_000
 
 
@@ -22,10 +26,11 @@ def requirements(lines):
     return found
 
 
-def declared():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    groups = project["dependency-groups"]["dev"]
-    return requirements(project["project"]["dependencies"] + groups), project["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NEEDED = requirements(PROJECT["project"]["dependencies"])
+"""What grading and learning need."""
+DEVELOPED = requirements(PROJECT["dependency-groups"]["dev"])
+"""What the tests need besides."""
 
 
 def conda():
@@ -35,33 +40,64 @@ def conda():
     return requirements(entry for entry in plain if entry not in ("conda-forge", "pip", "defaults"))
 
 
-def test_the_two_environments_have_the_same_versions():
-    pip, project = declared()
+def test_conda_s_environment_is_what_grading_and_learning_need():
     other = conda()
-    assert other.pop("python") == project["requires-python"]
-    assert {name: other.get(name) for name in pip} == pip
+    assert other.pop("python") == PROJECT["project"]["requires-python"]
+    assert other == NEEDED
+    said = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert "pip install --group dev" in said, "how a developer adds the rest"
 
 
-@pytest.mark.parametrize("environment", [lambda: declared()[0], conda], ids=["pip", "conda"])
+@pytest.mark.parametrize("environment", [lambda: NEEDED, conda], ids=["pip", "conda"])
 def test_an_environment_names_what_it_must(environment):
     assert environment().keys() >= NAMED
 
 
-def lock():
-    return (ROOT / "requirements.lock").read_text(encoding="utf-8")
+def lock(name):
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
-def test_the_lock_holds_every_declared_package_with_hashes():
-    blocks = re.split(r"^(?=[A-Za-z0-9])", lock(), flags=re.M)[1:]
-    names = {re.match(r"[A-Za-z0-9._-]+", block)[0].lower() for block in blocks}
-    assert {name.replace("_", "-") for name in declared()[0]} <= names
-    for block in blocks:
-        assert re.match(r"\S+==\S+", block), block[:60]
-        assert "--hash=sha256:" in block, block[:60]
+def locked(name):
+    """package and version, with its marker → its hashes"""
+    blocks = re.split(r"^(?=[A-Za-z0-9])", lock(name), flags=re.M)[1:]
+    return {
+        block.partition(" \\\n")[0]: set(re.findall(r"--hash=(sha256:\w+)", block))
+        for block in blocks
+    }
 
 
-def test_the_lock_names_no_index_host_or_path():
-    for line in lock().splitlines():
+def names(entries):
+    return {re.match(r"[A-Za-z0-9._-]+", entry)[0].lower().replace("_", "-") for entry in entries}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_holds_every_declared_package_with_hashes(name):
+    entries = locked(name)
+    wanted = NEEDED | DEVELOPED if name == LOCKS[1] else NEEDED
+    assert {each.replace("_", "-") for each in wanted} <= names(entries)
+    for entry, hashes in entries.items():
+        assert re.match(r"\S+==\S+", entry), entry
+        assert hashes, entry
+
+
+def test_the_development_lock_contains_the_other_exactly():
+    needed, developed = map(locked, LOCKS)
+    assert {entry: developed.get(entry) for entry in needed} == needed
+    assert names(developed.keys() - needed.keys()) >= set(DEVELOPED)
+    assert names(needed).isdisjoint(DEVELOPED)
+
+
+def test_every_locked_package_has_wheels_where_we_say_it_works():
+    record = json.loads(wheels.RECORD.read_text(encoding="utf-8"))
+    assert record["lock"] == wheels.digest(), "asked of another lock: python scripts/wheels.py"
+    assert datetime.date.fromisoformat(record["asked"])
+    complete = dict.fromkeys(wheels.PYTHONS, "complete")
+    assert record["wheels"] == dict.fromkeys(wheels.SYSTEMS, complete)
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_names_no_index_host_or_path(name):
+    for line in lock(name).splitlines():
         assert "://" not in line and " @ " not in line and "index-url" not in line, line
         assert not re.search(r"(^|\s)(/|\.\.?/|file:|-e\b|--find-links)", line), line
 

@@ -2,7 +2,10 @@
 
 import shutil
 
-from autograder import doctor
+import pytest
+import torch
+
+from autograder import doctor, gpu
 from autograder.sandbox import launch
 
 
@@ -26,6 +29,15 @@ def test_what_is_missing_comes_with_the_way_to_mend_it(monkeypatch):
     found = by_name(doctor.examine())
     assert not found["sandbox"].good and "Do this." in found["sandbox"].mend
     assert not found["disk"].good and found["disk"].mend
+
+
+@pytest.mark.parametrize("cuda, said", [("13.0", "TORCH=cpu"), (None, "not counted")])
+def test_without_a_gpu_it_says_which_build_of_torch_would_do(monkeypatch, cuda, said):
+    monkeypatch.setattr(gpu, "open_arena", gpu.Nowhere)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    found = doctor._gpu()
+    assert said in found.mend and not found.needed
+    assert ("TORCH=cpu" in found.mend) == ("CUDA" in found.found) == (cuda is not None)
 
 
 def test_the_slower_isolation_is_said_to_be_slow(monkeypatch):
