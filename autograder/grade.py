@@ -216,19 +216,20 @@ class _Guard:
             raise CheckFailed(f"Not run. {end}") from None
 
 
-def imports(path: Path) -> tuple[str, ...]:
-    """Return the modules that a warm process for this notebook's visible checks had best import.
+def imports(path: Path, options: Options) -> tuple[str, ...]:
+    """Return the modules that a warm process for this notebook alone had best import.
 
     Those of its cells, and those of the checks, which run code of theirs beside it. What is not
     among them is imported when it is needed; so nothing is wrong where the notebook cannot be read.
     """
     try:
         submission = read(path)
-        lesson = lesson_of(submission)
+        lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
     except (NotebookError, LessonError):
         return zygote.BASE
     cells = [cell.source for cell in submission.code if not _is_skipped(cell, lesson)]
-    return zygote.named([*plugin.texts(lesson.name, hidden=False), *cells])
+    checks = plugin.texts(lesson.name, options.hidden, options.checks)
+    return zygote.named([*checks, *cells])
 
 
 def _is_skipped(cell: Cell, lesson: Lesson) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autograder import charts, console, feedback, gpu, results
 from autograder.gpu import Arena, Nowhere
-from autograder.grade import Options, Score
+from autograder.grade import Options, Score, imports
 from autograder.lessons import ROOT
 from autograder.notebook import NotebookError
 from autograder.pool import Pool, Unfinished
@@ -69,7 +69,9 @@ def grade_into(
     """
     # the folder itself, not where a link in it leads: that would be the submission's choice
     hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
-    with opened(out, hidden, options, workers, isolation, resume) as (pool, journal):
+    # one submission, but a warm process for each of its own
+    warm = imports(paths[0], options) if isolation == "container" else ()
+    with opened(out, hidden, options, workers, isolation, resume, warm) as (pool, journal):
         try:
             _grade_rest(out, paths, pool, journal)
             journal.sort([str(path) for path in paths])
@@ -92,6 +94,7 @@ def opened(
     workers: int | None,
     isolation: str,
     resume: bool,
+    warm: tuple[str, ...] = (),
 ) -> Iterator[tuple[Pool, results.Journal]]:
     """Give what grades and what keeps the scores; nothing is written before a sandbox works.
 
@@ -100,7 +103,7 @@ def opened(
         SandboxError: no sandbox works here.
         BrokenChecks: the checks cannot be collected.
     """
-    start = functools.partial(launch.start, hidden, isolation)
+    start = functools.partial(launch.start, hidden, isolation, warm)
     with console.waiting("warming up"):
         arena = _arena(hidden, isolation)
         pool = Pool(start, options, workers or os.cpu_count() or 1, arena)

@@ -117,7 +117,7 @@ def unboxed() -> Iterator[Borrowed]:
 def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) -> None:
     """Let the commands use the session's warm processes instead of new ones."""
     chosen = {"": sandbox, "none": unboxed}
-    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": chosen[isolation])
+    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="", warm=(): chosen[isolation])
     monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(), warm=(): unboxed)
 
 

@@ -26,8 +26,9 @@ BY_LESSON = ("test_bank.py", "test_demonstrations.py")
 TOGETHER = {"test_gradescope.py": "test_container.py"}
 """Files of which only one may run at a time: each looks for what the other leaves behind."""
 LONGEST = (
-    "test_class.py", "test_hostile.py", "test_bank.py", "test_container.py", "test_demonstrations.py",
-    "test_cli.py", "test_inbox.py", "test_pool.py", "test_skeleton.py", "test_class_edition.py",
+    "test_class.py", "test_hostile.py", "test_bank.py", "test_container.py",
+    "test_demonstrations.py", "test_cli.py", "test_inbox.py", "test_pool.py", "test_skeleton.py",
+    "test_class_edition.py",
 )  # fmt: skip
 """The files that take longest, as measured, the longest first."""
 
@@ -76,7 +77,7 @@ class Tables:
                 table.setdefault(key, {}).update(rows)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print which check kills which mutant, and how many attacks of each family were stopped."""
+        """Print which check kills which mutant, and of each family what was stopped."""
         if KILLS:
             _print_kills(terminalreporter)
         if ATTACKS:

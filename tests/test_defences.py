@@ -24,6 +24,7 @@ from autograder.notebook import NotebookError
 from autograder.sandbox import bubblewrap, launch, session, wire
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.watch import Watch
+from autograder.sandbox.zygote import BASE
 from autograder.student import StudentError
 from tests.conftest import ROOT, cells, pooled, running, write_notebook
 
@@ -246,7 +247,7 @@ def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
             text = text.replace(old, new)
         (folder / name).write_text(text)
         patch.setattr(bubblewrap, "HERE", folder)
-        with launch.Zygote("nested", (ROOT,)) as zygote:
+        with launch.Zygote("nested", (ROOT,), warm=BASE) as zygote:
             yield zygote
 
 

@@ -44,7 +44,8 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
         from autograder import recheck
 
         recheck.watch(notebook, options, as_json)
-    with console.waiting("warming up"), Zygote("none", warm=grade.imports(notebook)) as zygote:
+    warm = grade.imports(notebook, options)
+    with console.waiting("warming up"), Zygote("none", warm=warm) as zygote:
         score = grade.grade(notebook, zygote, options)
     if as_json:
         click.echo(json.dumps(results.record(score), indent=2))

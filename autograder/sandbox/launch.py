@@ -58,7 +58,7 @@ class Zygote:
             hide: folders that a submission must not see even if the interpreter's hold them.
             scratch: bytes of files where the isolation is ``single``; else each child has its own.
             devices: files in /dev that are there inside too: a GPU's.
-            warm: where the isolation is ``none``, the modules to import [`zygote.WARM`].
+            warm: the modules to import [`zygote.WARM`].
 
         Raises:
             SandboxError: it did not start, or sees from inside what it should not.
@@ -105,10 +105,12 @@ class Zygote:
 
     def _command(self) -> list[str]:
         if self.isolation == "none":
-            return [sys.executable, "-m", zygote.__name__, "none", *self._warm]
-        if self.isolation == "container":
-            return container.command()
-        return bubblewrap.command(self.isolation, self._hide, self._scratch, self._devices)
+            line = [sys.executable, "-m", zygote.__name__, "none"]
+        elif self.isolation == "container":
+            line = container.command()
+        else:
+            line = bubblewrap.command(self.isolation, self._hide, self._scratch, self._devices)
+        return [*line, *(self._warm or zygote.WARM)]
 
     def _environment(self) -> dict[str, str]:
         if self._folder is None:
@@ -207,10 +209,12 @@ class Fresh:
 
     alive = True
 
-    def __init__(self, isolation: str, hide: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, isolation: str, hide: tuple[Path, ...] = (), warm: tuple[str, ...] = ()
+    ) -> None:
         """Hide these folders from every submission; `isolation` is one of `FRESH`."""
         self.isolation = isolation
-        self._hide = hide
+        self._hide, self._warm = hide, warm
 
     def fork(self, limits: Limits) -> Child:
         """Start a sandbox for one process; it ends with it.
@@ -218,7 +222,7 @@ class Fresh:
         Raises:
             SandboxError: it could not be had, or closed off.
         """
-        zygote = Zygote(self.isolation, self._hide, limits.scratch)
+        zygote = Zygote(self.isolation, self._hide, limits.scratch, warm=self._warm)
         try:
             return zygote.fork(limits)
         except SandboxError:
@@ -287,23 +291,25 @@ def _place(source: int, target: int) -> None:
     os.closerange(target + 1, 1 << 16)
 
 
-def start(hide: tuple[Path, ...] = (), isolation: str = "") -> Sandbox:
+def start(hide: tuple[Path, ...] = (), isolation: str = "", warm: tuple[str, ...] = ()) -> Sandbox:
     """Return a sandbox of this isolation, or of the best that works here, having tried a child.
 
     Args:
         hide: folders that a submission must not see.
         isolation: ``container`` or ``none``, which are never chosen unasked; else empty.
+        warm: the modules that its warm process imports [`zygote.WARM`].
 
     Raises:
         SandboxError: none works; the text says how to mend it.
     """
     if isolation == "none":
-        return Zygote("none")
+        return Zygote("none", warm=warm)
     reasons = []
     for tried in (isolation,) if isolation else ("nested", "single"):
         made: Sandbox | None = None
         try:
-            made = Fresh(tried, hide) if tried in FRESH else Zygote(tried, hide)
+            kind = Fresh if tried in FRESH else Zygote
+            made = kind(tried, hide, warm=warm)
             made.fork(Limits()).kill()
             return made
         except SandboxError as error:

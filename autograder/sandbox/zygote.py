@@ -1,7 +1,7 @@
 """The warm process in the sandbox: imports what submissions import, then forks a child for each.
 
-Started by `launch` as ``python -m autograder.sandbox.zygote MODE [MODULE…]`` with a SOCK_SEQPACKET
-control socket on descriptor `CONTROL`; without modules it imports `WARM`. One message there,
+Started by `launch` as ``python -m autograder.sandbox.zygote MODE MODULE…`` with a SOCK_SEQPACKET
+control socket on descriptor `CONTROL`. One message there,
 carrying two descriptors, is one child:
 
 - the *channel*, on which the child answers requests (`child.serve`);
@@ -66,7 +66,7 @@ def main() -> None:
     control = socket.socket(fileno=CONTROL)
     if mode == "container":
         harden.die_with_parent()
-    for name in sys.argv[2:] or WARM:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     cells = child.Cells()  # once for all children: it takes 0.04 s
     torch = sys.modules["torch"]

@@ -41,6 +41,6 @@ def test_without_a_gpu_it_says_which_build_of_torch_would_do(monkeypatch, cuda, 
 
 
 def test_the_slower_isolation_is_said_to_be_slow(monkeypatch):
-    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": launch.Fresh("single"))
+    monkeypatch.setattr(launch, "start", lambda *_: launch.Fresh("single"))
     found = by_name(doctor.examine())["sandbox"]
     assert found.good and "single" in found.found and "slowly" in found.mend

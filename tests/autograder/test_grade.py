@@ -253,15 +253,20 @@ def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_p
 
 
 def test_what_one_notebook_needs_is_imported_before_its_time_runs(tmp_path):
-    plain = imports(write_notebook(tmp_path / "plain.ipynb", reference_cells()))
+    visible = Options(hidden=False)
+    plain = imports(write_notebook(tmp_path / "plain.ipynb", reference_cells()), visible)
     assert set(plain) >= set(zygote.BASE) and "peft" not in plain
     cells = [*reference_cells(), "def f():\n    from peft import LoraModel"]
-    assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells))
-    checked = imports(write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")))
+    assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells), visible)
+    checked = imports(
+        write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")), visible
+    )
     assert "sklearn.metrics" in checked and zygote.TRAINING not in checked
-    trains = imports(write_notebook(tmp_path / "trains.ipynb", reference_cells("fine_tuning")))
+    trains = imports(
+        write_notebook(tmp_path / "trains.ipynb", reference_cells("fine_tuning")), visible
+    )
     assert zygote.TRAINING in trains
-    assert imports(tmp_path / "none.ipynb") == zygote.BASE
+    assert imports(tmp_path / "none.ipynb", visible) == zygote.BASE
 
 
 LOADED = """

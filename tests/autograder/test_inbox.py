@@ -43,7 +43,7 @@ def said(monkeypatch):
 @pytest.fixture
 def at(sandbox, monkeypatch, folder, tmp_path):
     """`with at() as desk`: a run over the folder, in the session's warm sandbox."""
-    monkeypatch.setattr(launch, "start", lambda hide=(), isolation="": sandbox)
+    monkeypatch.setattr(launch, "start", lambda *_: sandbox)
     out = tmp_path / "out"
 
     @contextmanager

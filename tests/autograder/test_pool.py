@@ -177,7 +177,9 @@ def test_a_warm_process_killed_at_work_costs_nobody_a_try_too_many(tmp_path):
     body += "            os.kill(student._transport._sandbox._process.pid, 9)"
     checks = killing(tmp_path / "checks", body)
     options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
-    scores = list(pooled(class_of_two(tmp_path), lambda: launch.start((ROOT,)), options, 2))
+    scores = list(
+        pooled(class_of_two(tmp_path), lambda: launch.start((ROOT,), warm=zygote.BASE), options, 2)
+    )
     assert {(score.status, score.percent) for score in scores} == {("graded", 100.0)}
 
 
@@ -212,7 +214,7 @@ def test_a_warm_process_that_is_killed_is_replaced(tmp_path):
 
     def start():
         before = descendants()
-        warm = launch.start((ROOT,))
+        warm = launch.start((ROOT,), warm=zygote.BASE)
         started.append((warm, descendants() - before))
         return warm
 

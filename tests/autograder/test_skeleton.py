@@ -30,7 +30,7 @@ def copy(tmp_path_factory):
     """A copy of the repository in which two lessons have been begun."""
     folder = tmp_path_factory.mktemp("copy") / "clone"
     left_out = shutil.ignore_patterns(
-        ".git", ".venv", "build", "results", "__pycache__", ".*_cache"
+        ".git", ".venv", "build", "results", "__pycache__", ".*_cache", "node_modules"
     )
     shutil.copytree(ROOT, folder, ignore=left_out)
     said = run(folder, "-m", "autograder.cli", "new", "lesson", NAME, "--title", "A first lesson")

@@ -1517,14 +1517,15 @@ def test_adam_with_one_step_a_batch(student, rng):
 def test_it_beats_the_probe_on_held_out_data(student, rng):
     """On held-out digits it is better than the untouched model and than a head trained alone."""
     train, test = mnist("train", range(5, 10), 500), mnist("test", range(5, 10), 500)
-    images, labels = -train.tensors[0], train.tensors[1]  # negatives: dark digits on bright paper
-    unseen, truth = -test.tensors[0], test.tensors[1]
+    # negatives, dark digits on bright paper, and 14 × 14, which takes a quarter of the time
+    images, labels = -F.avg_pool2d(train.tensors[0], 2), train.tensors[1]
+    unseen, truth = -F.avg_pool2d(test.tensors[0], 2), test.tensors[1]
     net = pretrained_resnet()
     net.fc = rng.linear(net.fc.in_features, 5)
     with torch.no_grad():
         net.fc.weight.mul_(0.2)  # from a standard deviation of 0.5 to 0.1
         net.fc.bias.mul_(0.2)
-    order = torch.from_numpy(rng.numpy.permutation(len(images))).split(10)
+    order = torch.from_numpy(rng.numpy.permutation(len(images))).split(20)
     loader = [(images[rows], labels[rows]) for rows in order]
 
     def accuracy(logits):
@@ -1534,7 +1535,7 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     body, head = copy.deepcopy(net), copy.deepcopy(net.fc)
     body.fc = nn.Identity()
     features = output(body, images)
-    optimizer = torch.optim.Adam(head.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
     for rows in order * 4:
         optimizer.zero_grad()
         F.cross_entropy(head(features[rows]), labels[rows]).backward()
@@ -1543,12 +1544,13 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
 
     model = student.run(hold, net)
     settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 0.5}
-    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 2e-3, "seed": rng.seed()}
+    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 5e-3, "seed": rng.seed()}
     adapt(student, model, loader, **settings)
     student.run(set_mode, model, False)
     logits = expect_tensor(model(unseen), (len(truth), 5), "The output")
-    # The small rate and lora_alpha make it hold for any usual start of A. The lead over the probe
-    # is 0.25 on average over 16 seeds, with a standard deviation of 0.034; the probe's own is 0.
+    # The small lora_alpha makes it hold for any usual start of A. The lead over the probe is 0.205
+    # on average over 16 seeds from Kaiming's, 0.223 from Gaussian's, with standard deviations of
+    # 0.029 and 0.025; the probe's own is 0.
     lead = accuracy(logits) - max(probe, untouched)
     shown = f"{accuracy(logits):.1%} right, the untouched model {untouched:.1%}"
     expect(lead > 0.05, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")

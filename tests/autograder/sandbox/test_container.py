@@ -48,7 +48,7 @@ def grade(image, notebook, *options):
 def submissions():
     """The processes in this isolation: each has its warm process's command line."""
     wanted, lines = container.command()[1:], psutil.process_iter(["cmdline"])
-    return [p.pid for p in lines if (p.info["cmdline"] or [])[1:] == wanted]
+    return [p.pid for p in lines if (p.info["cmdline"] or [])[1 : len(wanted) + 1] == wanted]
 
 
 @pytest.fixture

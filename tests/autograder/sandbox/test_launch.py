@@ -12,6 +12,7 @@ from autograder.cli import main
 from autograder.sandbox import bubblewrap, launch
 from autograder.sandbox.bubblewrap import SandboxError
 from autograder.sandbox.launch import Limits
+from autograder.sandbox.zygote import BASE
 from autograder.student import StudentError
 from tests.conftest import LIMITS, ROOT, descendants, running, settles, write_notebook
 
@@ -405,7 +406,7 @@ def test_single_isolation_holds_the_same(tmp_path):
     """One sandbox a submission, where nesting is refused: the rules do not change."""
     limits = Limits(memory=1 << 30, scratch=16 << 20, processes=50)
     with (
-        launch.Fresh("single", (ROOT,)) as single,
+        launch.Fresh("single", (ROOT,), BASE) as single,
         running(single, SPY, DOORS, FORKS, FILL, limits=limits, call_seconds=60) as (student, _),
     ):
         for path in (ROOT / "solutions/04_lora.py", ROOT / "autograder/checking.py", "/etc/passwd"):
