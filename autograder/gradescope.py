@@ -8,7 +8,6 @@ The zip holds the grader's side of one lesson, hidden checks and solution includ
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 import tempfile
 import traceback
@@ -98,7 +97,7 @@ def grade(path: Path, lesson: Lesson) -> Score:
     """
     own = ROOT / OWN
     options = Options(
-        seed=secrets.randbits(32), lesson=lesson.name, checks=own if own.is_dir() else None
+        seed=plugin.drawn_seed(), lesson=lesson.name, checks=own if own.is_dir() else None
     )
     with tempfile.TemporaryDirectory(prefix="results-") as name:
         run.grade_into(Path(name), [path], options, workers=1, isolation="container")

@@ -55,7 +55,7 @@ def run_checks(
     lesson: Lesson, task: str, student: Student, hidden: bool = False
 ) -> list[CheckResult]:
     """Return what came of a task's visible checks on `student`, or of all that are at hand."""
-    seed = random.SystemRandom().getrandbits(32)
+    seed = plugin.drawn_seed()
     with _random_state_kept():
         checks = plugin.Plugin(student, seed, (task,), reference=lambda: _reference(lesson.name))
         return plugin.run(checks, plugin.files(lesson.name, hidden))

@@ -8,6 +8,8 @@ requirement. ``seconds=…`` is the deadline of each of its calls. One that is a
 from __future__ import annotations
 
 import functools
+import os
+import secrets
 import sys
 import time
 import zlib
@@ -54,6 +56,20 @@ class CheckResult:
     hidden: bool
     figure: Figure | None = None
     """what a speed or memory check measured"""
+
+
+def drawn_seed() -> int:
+    """Return a seed for a run's inputs: `AUTOGRADER_SEED`, which repeats them, else a random one.
+
+    Raises:
+        LessonError: the variable holds no whole number.
+    """
+    given = os.environ.get("AUTOGRADER_SEED")
+    if given is None:
+        return secrets.randbits(32)
+    if not given.isdecimal():
+        raise LessonError(f"AUTOGRADER_SEED={given!r} is no whole number: correct it, or unset it.")
+    return int(given)
 
 
 def nobody() -> Student:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import textwrap
 import time
@@ -36,6 +37,8 @@ LIMITS = Limits(memory=256 << 20, scratch=16 << 20)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Print the closing tables once, of all workers; look at what changed, where asked."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # some tests send it to a command
     config.pluginmanager.register(parallel.Tables(config))
     if config.option.changed:
         config.pluginmanager.register(changed.Selection())
@@ -53,8 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the bank be graded under another seed: no check may judge by its luck."""
-    parser.addoption("--seed", type=int, default=1, help="of the bank's inputs (default: 1)")
+    """Let the tests have other random inputs: nothing may pass or fail by its luck."""
+    parser.addoption("--seed", type=int, default=1, help="of every random input (default: 1)")
     parser.addoption("--changed", action="store_true", help="only the fast tests of what changed")
 
 
@@ -65,11 +68,34 @@ def no_rewriting() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobody_practises(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Record what the tests check in a folder of their own, never in a person's."""
+def nobody_practises(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[None]:
+    """Record what the tests check in a folder of their own, and draw its inputs from the seed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTOGRADER_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("AUTOGRADER_SEED", str(seed))
         yield
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of every random input."""
+    return pytestconfig.option.seed
+
+
+@pytest.fixture(autouse=True)
+def drawn_anew(seed: int) -> None:
+    """Let each test draw the same, whichever run before it."""
+    torch.manual_seed(seed)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """Print with a failure how its inputs are had again."""
+    report = yield
+    if report.failed:
+        again = f"pytest --seed {item.config.option.seed} '{item.nodeid}'"
+        report.sections.append(("The same inputs", again))
+    return report
 
 
 # -------------------------------------------------------------------------------------- the sandbox

@@ -48,9 +48,8 @@ each_lesson = pytest.mark.parametrize("lesson", LESSONS)
 
 
 @pytest.fixture(scope="session")
-def graded(sandbox, pytestconfig):
+def graded(sandbox, seed):
     """`graded(lesson, paths)`: the scores by the notebooks' names, under the seed asked for."""
-    seed = pytestconfig.getoption("--seed")
 
     def of(lesson, paths, **options) -> dict[str, Score]:
         options = Options(seed=seed, lesson=lesson, **options)

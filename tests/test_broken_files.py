@@ -21,7 +21,7 @@ GROUP = {name: group for group, makers in MAKERS.items() for name in makers}
 
 
 @pytest.fixture(scope="module")
-def graded(sandbox, tmp_path_factory):
+def graded(sandbox, seed, tmp_path_factory):
     """The run over all files: its folder, its records by name, its paths by name."""
     top = tmp_path_factory.mktemp("broken")
     folder, out = top / "class", top / "out"
@@ -35,7 +35,7 @@ def graded(sandbox, tmp_path_factory):
             paths |= {name: make(folder) for name, make in makers.items()}
         paths["last honest"] = write_notebook(folder / "zz.ipynb", reference_cells())
         paths = {name: path.relative_to(folder) for name, path in paths.items()}
-        options = Options(seed=3, limits=LIMITS, tasks=TASKS)
+        options = Options(seed, limits=LIMITS, tasks=TASKS)
         run.grade_into(out, list(paths.values()), options)
         lines = (out / "results.jsonl").read_text(encoding="ascii").splitlines()
         records = dict(zip(paths, map(json.loads, lines), strict=True))

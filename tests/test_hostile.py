@@ -100,7 +100,7 @@ def why_not_stopped(attack: Attack, score: Score) -> str:
 
 
 @pytest.fixture(scope="module")
-def graded(sandbox, tmp_path_factory) -> dict[tuple[str, str], Score]:
+def graded(sandbox, seed, tmp_path_factory) -> dict[tuple[str, str], Score]:
     """Every attack's score, and the honest ones', by family and name."""
     folder = tmp_path_factory.mktemp("attacks")
     stubs, reference = untouched_cells(), reference_cells()
@@ -121,7 +121,7 @@ def graded(sandbox, tmp_path_factory) -> dict[tuple[str, str], Score]:
         for (task, seconds), paths in groups.items():
             patch.setattr(session, "CELL_SECONDS", seconds)
             tasks = (task,) if task else None
-            options = Options(3, SECONDS, limits=LIMITS, lesson="lora", tasks=tasks)
+            options = Options(seed, SECONDS, limits=LIMITS, lesson="lora", tasks=tasks)
             for score in pooled(paths, lambda: sandbox, options, os.cpu_count() or 1):
                 path = Path(score.submission)
                 scores[path.parent.name, path.stem] = score

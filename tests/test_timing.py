@@ -51,7 +51,7 @@ def fast(task: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def timed(sandbox, tmp_path_factory) -> dict[tuple[str, str], CheckResult]:
+def timed(sandbox, seed, tmp_path_factory) -> dict[tuple[str, str], CheckResult]:
     """The result of the speed check, by task and by what stands behind the reference."""
     found = {}
     for task, (lesson, _) in SLOW.items():
@@ -65,7 +65,7 @@ def timed(sandbox, tmp_path_factory) -> dict[tuple[str, str], CheckResult]:
             for name, source in answers.items()
         ]
         options = Options(
-            1, SECONDS, limits=Limits(512 << 20), hidden=False, lesson=lesson, tasks=(task,)
+            seed, SECONDS, limits=Limits(512 << 20), hidden=False, lesson=lesson, tasks=(task,)
         )
         for score in pooled(paths, lambda: sandbox, options, os.cpu_count() or 1):
             found[task, Path(score.submission).stem] = speed_check(score)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 from pathlib import Path
 
@@ -91,7 +90,7 @@ def grade(
     else:
         run.refuse_folder(out, force)
         options = Options(
-            seed=secrets.randbits(32) if seed is None else seed,
+            seed=plugin.drawn_seed() if seed is None else seed,
             timeout=timeout or TIMEOUT,
             task_timeout=task_timeout or TASK_TIMEOUT,
             limits=Limits() if memory is None else Limits(memory=memory << 20),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +33,12 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
     Exit code: 0 when every visible point is earned, 1 below that, 2 when the notebook cannot be
     checked, 130 on Ctrl-C.
     """
-    from autograder import console, grade, lessons, practice, results
+    from autograder import console, grade, lessons, plugin, practice, results
     from autograder.sandbox.launch import Zygote
 
     for task in tasks:
         lessons.task_lesson(task)
-    options = grade.Options(secrets.randbits(32), hidden=False, tasks=tasks or None)
+    options = grade.Options(plugin.drawn_seed(), hidden=False, tasks=tasks or None)
     if watch:
         from autograder import recheck
 

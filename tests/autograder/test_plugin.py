@@ -5,6 +5,7 @@ import textwrap
 import pytest
 
 from autograder import plugin
+from autograder.lessons import LessonError
 from autograder.student import InProcess, Student
 from tests.conftest import lora, reference_cells
 
@@ -316,3 +317,19 @@ def test_a_race_without_a_bound_is_a_broken_check(write):
     """)
     with pytest.raises(plugin.BrokenChecks, match="at_least"):
         run(paths)
+
+
+# ----------------------------------------------------------------------------------------- the seed
+
+
+def test_a_seed_that_is_given_repeats_the_inputs_and_another_is_drawn(monkeypatch):
+    monkeypatch.setenv("AUTOGRADER_SEED", "7")
+    assert plugin.drawn_seed() == 7
+    monkeypatch.delenv("AUTOGRADER_SEED")
+    assert len({plugin.drawn_seed() for _ in range(3)}) > 1
+
+
+def test_a_seed_that_is_no_number_is_refused_in_words(monkeypatch):
+    monkeypatch.setenv("AUTOGRADER_SEED", "seven")
+    with pytest.raises(LessonError, match="AUTOGRADER_SEED='seven' is no whole number"):
+        plugin.drawn_seed()
