@@ -144,7 +144,7 @@ def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) 
     """Let the commands use the session's warm processes instead of new ones."""
     chosen = {"": sandbox, "none": unboxed}
     monkeypatch.setattr(launch, "start", lambda hide=(), isolation="", warm=(): chosen[isolation])
-    monkeypatch.setattr(launch, "Zygote", lambda isolation, hide=(), warm=(): unboxed)
+    monkeypatch.setattr(launch, "Zygote", lambda *_, **__: unboxed)
 
 
 def cells(*sources: str) -> list[Cell]:
