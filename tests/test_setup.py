@@ -14,11 +14,13 @@ PYTHON = """#!/bin/sh
 case "$*" in
   *version_info*) [ "$NEW" = yes ] || [ "${*#*>=}" != "$*" ] ;;
   --version) echo Python 3.x ;;
-  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$UV" "$3/bin/uv" ;;
+  "-m venv --clear "*) rm -rf "$4" && mkdir -p "$4/bin" &&
+    cp "$0" "$4/bin/python" && cp "$UV" "$4/bin/uv" ;;
 esac
 """
 UV = """#!/bin/sh
 echo "$*" >> "$LOG"
+case "$*" in *--require-hashes*) [ -z "$BROKEN" ] || exit 130 ;; esac
 case "$*" in *--editable*) echo > .venv/bin/autograder && chmod +x .venv/bin/autograder ;; esac
 """
 
@@ -90,6 +92,15 @@ def test_one_environment_has_one_build(clone):
     clone.set_up()
     said, called = clone.set_up(TORCH="cpu", code=1)
     assert "rm -rf .venv" in said and called == []
+
+
+def test_what_was_broken_off_is_begun_anew_with_any_build(clone):
+    """As the hint says: stop this, then take the other build."""
+    clone.set_up(BROKEN="yes", code=130)
+    (clone.folder / ".venv" / "half").touch()
+    _, (libraries, _) = clone.set_up(TORCH="cpu")
+    assert "--torch-backend cpu" in libraries
+    assert not (clone.folder / ".venv" / "half").exists()
 
 
 def test_macos_has_one_build_and_it_is_small(clone):
