@@ -11,6 +11,7 @@ help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(READY)  ## Install what grading and learning need into .venv
+	@[ -z "$(TORCH)" ] || [ "$(TORCH)" = "$$(cat .venv/.torch)" ] || TORCH="$(TORCH)" sh scripts/setup
 
 $(READY): requirements.lock pyproject.toml scripts/setup
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup  # sh: some unpackers drop the mode
