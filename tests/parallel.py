@@ -28,7 +28,8 @@ TOGETHER = {"test_gradescope.py": "test_container.py"}
 LONGEST = (
     "test_class.py", "test_hostile.py", "test_bank.py", "test_container.py",
     "test_demonstrations.py", "test_cli.py", "test_inbox.py", "test_pool.py", "test_skeleton.py",
-    "test_class_edition.py",
+    "test_recheck.py", "test_defences.py", "test_learner.py", "test_broken_files.py",
+    "test_timing.py", "test_class_edition.py", "test_run.py", "test_gpu.py",
 )  # fmt: skip
 """The files that take longest, as measured, the longest first."""
 
