@@ -8,6 +8,7 @@ requirement. ``seconds=…`` is the deadline of each of its calls. One that is a
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import secrets
 import sys
@@ -165,6 +166,14 @@ class Plugin:
         """Note a check file that cannot be read, and a check with an unknown fixture."""
         if report.when != "call":
             self.broken.append(f"{node.path}: {_errors(report.longrepr)}")
+
+    def pytest_pycollect_makeitem(self, obj: object) -> list[pytest.Item] | None:
+        """Leave out the checks of other tasks before pytest makes items of them, which is slow."""
+        if self._tasks is None or not inspect.isfunction(obj):
+            return None
+        marks = [mark.args for mark in getattr(obj, "pytestmark", []) if mark.name == "task"]
+        others = [args for args in marks if args and args[0] not in self._tasks]
+        return [] if marks and others == marks else None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the checks of the chosen tasks, and bring those of one task together."""

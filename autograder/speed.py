@@ -48,6 +48,8 @@ Prepare = Callable[[Student], Callable[..., Any]]
 """Makes, on one side, what is to be called there; it is not timed."""
 Arguments = Callable[[], tuple[Any, ...]]
 Verify = Callable[..., None]
+Result = tuple[Any, Any, tuple[Any, ...]]
+"""The student's, the reference's, and the arguments of both."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Race(Timing):
             self._student._transport.restart()
         student, cpu = self._student._transport, idlest_cpu()
         call = prepare(self._student)
-        tally, results = Tally(self._bound), list[tuple[Any, Any, tuple[Any, ...]]]()
+        tally, results = Tally(self._bound), list[Result]()
         with student.held_still(cpu), contextlib.ExitStack() as stack:
             # begun while the student is held still: nothing of its can slow that down
             its_call, reference = self._reference(prepare, again)
@@ -215,15 +217,19 @@ class Race(Timing):
                 results.append((came, expected, given))
                 return took, its
 
+            def verified(some: list[Result]) -> None:
+                for came, expected, given in some:
+                    verify(came, expected, *given)
+
             for _ in range(WARM_UP):
                 pair(student_first=True)
+            verified(results)  # what is wrong need not be timed
             while not tally.decided:
                 tally.add(*comparable(*pair(student_first=len(results) % 2 == 0), self._bound))
                 late = time.monotonic() - until
                 if len(results) >= WARM_UP + DEFICIT and late > (SECONDS if tally.hopeless else 0):
                     break
-        for came, expected, given in results:
-            verify(came, expected, *given)
+        verified(results[WARM_UP:])
         return tally
 
     def _reference(self, prepare: Prepare, again: bool) -> tuple[Callable[..., Any], Transport]:

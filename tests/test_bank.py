@@ -1,32 +1,26 @@
 """The bank: of no lesson is a wrong answer accepted, or a right one rejected.
 
-Each mutant and alternate is a notebook: the reference's code cells, then its own. All of them go
-through the real pool and the real sandbox, with one warm process.
+Each mutant and alternate is a notebook: the reference's code, then its own. All of them are graded
+in the real sandbox, with one warm process.
 """
 
 from __future__ import annotations
 
-import os
+import ast
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import jupytext
 import pytest
 
-from autograder import lessons, plugin, solutions
+from autograder import grade, lessons, plugin, solutions
 from autograder.grade import Options, Score
-from tests.conftest import (
-    ROOT,
-    countable,
-    decided,
-    pooled,
-    reference_cells,
-    write_notebook,
-)
+from tests.conftest import ROOT, countable, decided, reference_cells, write_notebook
 from tests.parallel import KILLS
 
 BANK = ROOT / "tests" / "submissions"
-WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
 LESSONS = [source.stem[3:] for source in solutions.sources()]
 QUESTIONS = ("_numbers", "_statements")
 
@@ -42,6 +36,11 @@ def bank(lesson: str, kind: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
+def reference(lesson: str) -> str:
+    """A lesson's reference as one cell, which runs sooner than many."""
+    return "\n\n".join(reference_cells(lesson))
+
+
 MUTANTS = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "mutant")]
 ALTERNATES = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "alternate")]
 each_lesson = pytest.mark.parametrize("lesson", LESSONS)
@@ -53,8 +52,7 @@ def graded(sandbox, seed):
 
     def of(lesson, paths, **options) -> dict[str, Score]:
         options = Options(seed=seed, lesson=lesson, **options)
-        scores = pooled(paths, lambda: sandbox, options, WORKERS)
-        return {Path(score.submission).stem: score for score in scores}
+        return {path.stem: grade.grade(path, sandbox, options) for path in paths}
 
     return of
 
@@ -65,11 +63,11 @@ def mutants(graded, tmp_path_factory):
 
     @cache
     def of(lesson: str) -> dict[tuple[str, str], Score]:
-        folder, before = tmp_path_factory.mktemp("mutants"), reference_cells(lesson)
+        folder, before = tmp_path_factory.mktemp("mutants"), reference(lesson)
         scores, kills = {}, KILLS.setdefault(lesson, {})
         for task in dict.fromkeys(task for _, task, _ in bank(lesson, "mutant")):
             paths = [
-                write_notebook(folder / task / f"{name}.ipynb", [*before, source])
+                write_notebook(folder / task / f"{name}.ipynb", [before, source])
                 for name, its, source in bank(lesson, "mutant")
                 if its == task
             ]
@@ -85,18 +83,51 @@ def mutants(graded, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def alternates(graded, tmp_path_factory):
-    """`alternates(lesson)`: every alternate's score on all tasks."""
+    """`alternates(lesson)`: every alternate's score on the tasks that it can matter for."""
 
     @cache
     def of(lesson: str) -> dict[str, Score]:
-        folder, before = tmp_path_factory.mktemp("alternates"), reference_cells(lesson)
-        paths = [
-            write_notebook(folder / f"{name}.ipynb", [*before, source])
-            for name, _, source in bank(lesson, "alternate")
-        ]
-        return graded(lesson, paths)
+        folder, before = tmp_path_factory.mktemp("alternates"), reference(lesson)
+        scores = {}
+        for name, _, source in bank(lesson, "alternate"):
+            path = write_notebook(folder / f"{name}.ipynb", [before, source])
+            scores |= graded(lesson, [path], tasks=touched(lesson, source))
+        return scores
 
     return of
+
+
+def bound(source: str) -> Iterator[str]:
+    """The names that a cell gives a value."""
+    nodes: list[ast.AST] = [ast.parse(source)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+        nodes += ast.iter_child_nodes(node)
+
+
+def touched(lesson: str, source: str) -> tuple[str, ...]:
+    """The tasks that a cell can matter for: their code has one of its names, or of another such's.
+
+    The others are the reference's alone, which has full marks.
+    """
+    cells = [(task, text) for task, text in solutions.reference_cells(lesson) if task]
+    names, tasks = set(bound(source)), set[str]()
+    while more := [
+        (task, text)
+        for task, text in cells
+        if task not in tasks and names & set(re.findall(r"\w+", text))
+    ]:
+        for task, text in more:
+            tasks.add(task)
+            names |= set(bound(text))
+    return tuple(task.name for task in graded_tasks(lesson) if task.name in tasks)
 
 
 def lost(score: Score) -> list[str]:
@@ -151,7 +182,10 @@ def test_an_alternate_gets_full_marks(alternates, lesson, name):
     score = alternates(lesson)[name]
     assert score.status == "graded", score.problems
     assert lost(score) == []
-    assert score.points == score.max_points == countable(score)
+    worth = {task.name: task.points for task in graded_tasks(lesson)}
+    left_out = sum(c.max_points for t in score.tasks for c in t.checks if c not in decided(t))
+    assert score.tasks, "it defines nothing that a task is about"
+    assert score.points == score.max_points == sum(worth[t.task] for t in score.tasks) - left_out
 
 
 @each_lesson
