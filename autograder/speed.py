@@ -199,6 +199,7 @@ class Race(Timing):
         student, cpu = self._student._transport, idlest_cpu()
         call = prepare(self._student)
         tally, results = Tally(self._bound), list[Result]()
+        call(*inputs())  # what fails needs no reference
         with student.held_still(cpu), contextlib.ExitStack() as stack:
             # begun while the student is held still: nothing of its can slow that down
             its_call, reference = self._reference(prepare, again)

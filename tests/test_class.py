@@ -30,7 +30,8 @@ from tests.conftest import ROOT, settles
 
 ASSIGNMENT, NOTEBOOK = "04_lora", "lora"
 EXAMPLES = ROOT / "examples" / "submissions"
-LATE = "late"
+OF_THEM = ("full-marks", "half-done", "published-mistakes", "untouched")
+LATE = "bare"
 TEXT, FULL = "explain_lora", 7.5
 """the free text, and what the person who grades it gives it"""
 SEED = 5
@@ -103,12 +104,8 @@ def bare() -> NotebookNode:
 
 def submissions() -> dict[str, NotebookNode]:
     """Student → what was handed in."""
-    examples = {path.stem: example(path.stem) for path in sorted(EXAMPLES.glob("*.ipynb"))}
-    del examples["written-differently"]  # right, and slow
-    return {
-        **examples, "tampered": tampered(), "hostile": hostile(), "bare": bare(),
-        LATE: example("half-done"),
-    }  # fmt: skip
+    made = {"tampered": tampered(), "hostile": hostile(), LATE: bare()}
+    return {name: example(name) for name in OF_THEM} | made
 
 
 class Class:
@@ -186,7 +183,7 @@ def class_(tmp_path_factory: pytest.TempPathFactory) -> Class:
         nbformat.write(notebook, folder / f"{NOTEBOOK}.ipynb")
         (folder / "timestamp.txt").write_text(stamp)
     made.nbgrader("collect", ASSIGNMENT)
-    assert len(list((made.folder / "class/submitted").iterdir())) == len(submissions()) == 11
+    assert len(list((made.folder / "class/submitted").iterdir())) == len(submissions()) == 7
     return made
 
 
@@ -233,10 +230,9 @@ def test_all_scores_are_equal(autograded, graded):
 def test_the_scores_are_what_they_should_be(autograded):
     totals = {student: sum(tasks.values()) for student, tasks in autograded.scores().items()}
     assert totals["full-marks"] >= 107
-    assert totals["half-done"] == totals["bare"] == totals["hostile"] == totals[LATE] > 50
-    assert totals["untouched"] == totals["tampered"] == totals["always-equal"] == 0
-    assert 0 < totals["published-mistakes"] < totals["half-done"] < totals["endless-loop"] < 107
-    assert totals["endless-loop"] > totals["syntax-error"] > totals["half-done"]
+    assert totals["half-done"] == totals["bare"] == totals["hostile"] > 50
+    assert totals["untouched"] == totals["tampered"] == 0
+    assert 0 < totals["published-mistakes"] < totals["half-done"] < 107
 
 
 def test_nbgrader_validates_a_release_by_our_verdicts(class_):
@@ -400,7 +396,7 @@ def test_feedback_shows_no_hidden_check(feedback):
     code = [ast.unparse(line) for check in checks for line in check.body[1:]]
     lines = [line for text in code for line in text.splitlines() if len(line) > 30]
     pages = list(folder.glob("*/*/*.html"))
-    assert len(pages) == 11 and len(names) > 50 and len(lines) > 300
+    assert len(pages) == 7 and len(names) > 50 and len(lines) > 300
     for path in pages:
         text = path.read_text(encoding="utf-8")
         assert [name for name in names if name in text] == []

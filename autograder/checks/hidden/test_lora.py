@@ -1535,8 +1535,8 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     body, head = copy.deepcopy(net), copy.deepcopy(net.fc)
     body.fc = nn.Identity()
     features = output(body, images)
-    optimizer = torch.optim.Adam(head.parameters(), lr=5e-3)
-    for rows in order * 4:
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    for rows in order * 2:
         optimizer.zero_grad()
         F.cross_entropy(head(features[rows]), labels[rows]).backward()
         optimizer.step()
@@ -1544,13 +1544,13 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
 
     model = student.run(hold, net)
     settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 0.5}
-    settings |= {"train_also": ["fc"], "epochs": 4, "lr": 5e-3, "seed": rng.seed()}
+    settings |= {"train_also": ["fc"], "epochs": 2, "lr": 1e-2, "seed": rng.seed()}
     adapt(student, model, loader, **settings)
     student.run(set_mode, model, False)
     logits = expect_tensor(model(unseen), (len(truth), 5), "The output")
-    # The small lora_alpha makes it hold for any usual start of A. The lead over the probe is 0.205
-    # on average over 16 seeds from Kaiming's, 0.223 from Gaussian's, with standard deviations of
-    # 0.029 and 0.025; the probe's own is 0.
+    # The small lora_alpha makes it hold for any usual start of A. The lead over the probe is 0.190
+    # on average over 16 seeds from Kaiming's, 0.213 from Gaussian's, with standard deviations of
+    # 0.030 and 0.035; the probe's own is 0.
     lead = accuracy(logits) - max(probe, untouched)
     shown = f"{accuracy(logits):.1%} right, the untouched model {untouched:.1%}"
     expect(lead > 0.05, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
