@@ -39,6 +39,9 @@ OPTIONS = ["-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftes
 OPTIONS += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
 OPTIONS += ["-p", "no:logging", "-p", "no:warnings", "-p", "no:unraisableexception"]
 OPTIONS += ["-p", "no:threadexception", "--assert=plain", "--import-mode=importlib"]
+# no report of these is read, and each costs a millisecond a run
+for _name in ("doctest", "junitxml", "pastebin", "setuponly", "setupplan", "stepwise", "unittest"):
+    OPTIONS += ["-p", f"no:{_name}"]
 
 
 @dataclass(frozen=True)

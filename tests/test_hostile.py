@@ -40,13 +40,15 @@ LIMITS = Limits(memory=512 << 20)
 SECONDS = 45.0
 QUICK, LONG = 5.0, session.CELL_SECONDS
 """Seconds that a cell may take; who reads a whole disk, cold, needs the longer ones."""
-EVERY = 20
+EVERY = 40
 """An honest submission after so many attacks."""
+SOME = ("lora_forward", "lora_linear", "rank_for_budget", "lora_numbers")
+"""Tasks enough for attacks that are not after points."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: on all tasks beside untouched stubs, or on one task beside the reference."""
+    """One attack: on all tasks beside untouched stubs, or on one beside the reference."""
 
     family: str
     name: str
@@ -104,23 +106,24 @@ def graded(sandbox, seed, tmp_path_factory) -> dict[tuple[str, str], Score]:
     """Every attack's score, and the honest ones', by family and name."""
     folder = tmp_path_factory.mktemp("attacks")
     stubs, reference = untouched_cells(), reference_cells()
-    groups: dict[tuple[str, float], list[Path]] = defaultdict(list)
+    groups: dict[tuple[tuple[str, ...] | None, float], list[Path]] = defaultdict(list)
     for number, attack in enumerate(ALL):
         if number % EVERY == 0:
             honest = folder / "honest" / f"{number}.ipynb"
-            groups["", QUICK].append(write_notebook(honest, reference))
+            groups[None, QUICK].append(write_notebook(honest, reference))
         before = reference if attack.task else stubs
         path = folder / attack.family / f"{attack.name}.ipynb"
         seconds = LONG if attack.family == "reading" else QUICK
-        groups[attack.task, seconds].append(write_notebook(path, [*before, attack.source]))
-    groups["", LONG].append(write_notebook(folder / "honest" / "last.ipynb", reference))
+        some = SOME if attack.family in ("reading", "denial") else None
+        tasks = (attack.task,) if attack.task else some
+        groups[tasks, seconds].append(write_notebook(path, [*before, attack.source]))
+    groups[None, LONG].append(write_notebook(folder / "honest" / "last.ipynb", reference))
     scores = {}
     processes = descendants()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugin, "CALL_SECONDS", 3.0)
-        for (task, seconds), paths in groups.items():
+        for (tasks, seconds), paths in groups.items():
             patch.setattr(session, "CELL_SECONDS", seconds)
-            tasks = (task,) if task else None
             options = Options(seed, SECONDS, limits=LIMITS, lesson="lora", tasks=tasks)
             for score in pooled(paths, lambda: sandbox, options, os.cpu_count() or 1):
                 path = Path(score.submission)

@@ -306,10 +306,12 @@ def start(hide: tuple[Path, ...] = (), isolation: str = "", warm: tuple[str, ...
         return Zygote("none", warm=warm)
     reasons = []
     for tried in (isolation,) if isolation else ("nested", "single"):
-        made: Sandbox | None = None
+        made: Zygote | None = None
         try:
-            kind = Fresh if tried in FRESH else Zygote
-            made = kind(tried, hide, warm=warm)
+            if tried in FRESH:  # tried with no more than it needs: each warm-up is for one process
+                Fresh(tried, hide, zygote.BASE).fork(Limits()).kill()
+                return Fresh(tried, hide, warm)
+            made = Zygote(tried, hide, warm=warm)
             made.fork(Limits()).kill()
             return made
         except SandboxError as error:
