@@ -146,7 +146,7 @@ def command(
     scratch: int = SCRATCH,
     devices: tuple[Path, ...] = (),
 ) -> list[str]:
-    """Return the command that starts a zygote in a sandbox.
+    """Return the command that starts a zygote in a sandbox; the modules to import follow it.
 
     Args:
         mode: ``nested`` or ``single``.

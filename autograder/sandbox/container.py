@@ -87,7 +87,10 @@ def package() -> Path:
 
 
 def command() -> list[str]:
-    """Return the command that starts a zygote; it runs in the folder that `package` made."""
+    """Return the command that starts a zygote, in the folder that `package` made.
+
+    The modules to import follow it [`zygote.WARM`].
+    """
     return [sys.executable, "-m", zygote.__name__, "container"]
 
 
