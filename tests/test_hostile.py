@@ -43,7 +43,7 @@ QUICK, LONG = 5.0, session.CELL_SECONDS
 EVERY = 40
 """An honest submission after so many attacks."""
 SOME = ("lora_forward", "lora_linear", "rank_for_budget", "lora_numbers")
-"""Tasks enough for attacks that are not after points."""
+"""Tasks enough for attacks that read, and are not after points."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def graded(sandbox, seed, tmp_path_factory) -> dict[tuple[str, str], Score]:
         before = reference if attack.task else stubs
         path = folder / attack.family / f"{attack.name}.ipynb"
         seconds = LONG if attack.family == "reading" else QUICK
-        some = SOME if attack.family in ("reading", "denial") else None
+        some = SOME if attack.family == "reading" else None
         tasks = (attack.task,) if attack.task else some
         groups[tasks, seconds].append(write_notebook(path, [*before, attack.source]))
     groups[None, LONG].append(write_notebook(folder / "honest" / "last.ipynb", reference))

@@ -69,7 +69,7 @@ def test_slow_by_a_little_is_measured_again_in_new_processes(arena, monkeypatch)
     begun, fork = [], arena.sandbox.fork
     monkeypatch.setattr(arena.sandbox, "fork", lambda limits: begun.append(1) or fork(limits))
     with pytest.raises(CheckFailed, match=r"Slower than 0.8 × the reference"):
-        go(race(arena, KERNEL.format(600), KERNEL.format(300)))
+        go(race(arena, KERNEL.format(750), KERNEL.format(300)))
     assert len(begun) == 2 * 3, "a reference's block, the student's, and a reference's again"
 
 

@@ -298,7 +298,7 @@ gc.unfreeze()
 things, loot, marks = (
     gc.get_objects(),
     [],
-    ("mark" + ".task(", "BEGIN " + "SOLUTION", "/honest", "pytest-" + "of"),
+    ("mark" + ".task(", "BEGIN " + "SOLUTION", "/hon" + "est", "pytest-" + "of"),
 )
 for thing in things:
     if type(thing) is dict and ("__file__" in thing or len(thing) < 40):
