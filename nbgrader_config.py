@@ -5,7 +5,7 @@ What is built lies in build/; the class's own records, which `make clean` leaves
 
 from pathlib import Path
 
-from autograder.preprocessors import configure
+from autograder.lms.nbgrader import configure
 
 here = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 - given by nbgrader
@@ -23,6 +23,6 @@ c.CourseDirectory.db_url = f"sqlite:///{here}/class/gradebook.db"
 
 # Grades in our sandbox, and shows nothing of a stranger's unescaped. In a course of your own, these
 # two lines are all that it takes:
-#   from autograder.preprocessors import configure
+#   from autograder.lms.nbgrader import configure
 #   configure(get_config())
 configure(c)

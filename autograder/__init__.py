@@ -23,16 +23,16 @@ def check(task: str) -> float:
         LessonError: there is no such task.
         RuntimeError: nbgrader is grading without this package's preprocessor.
     """
-    from autograder import learner
+    from autograder.learner import verdict
 
-    return learner.check(task)
+    return verdict.check(task)
 
 
 def progress() -> None:
     """Show where you stand in every lesson, by the points of the visible checks."""
-    from autograder import learner
+    from autograder.learner import verdict
 
-    learner.progress()
+    verdict.progress()
 
 
 def show_reference(task: str) -> None:
@@ -43,6 +43,6 @@ def show_reference(task: str) -> None:
     Raises:
         LessonError: there is no such task.
     """
-    from autograder import learner
+    from autograder.learner import verdict
 
-    learner.show_reference(task)
+    verdict.show_reference(task)

@@ -29,14 +29,15 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from autograder import gpu, grade, lessons, solutions
-from autograder.checking import CheckFailed, Inputs, expect_close
-from autograder.gpu import Arena, Nowhere
+from autograder.catalogue import lessons, sources
+from autograder.checking import gpu_race
+from autograder.checking.expect import CheckFailed, Inputs, expect_close
+from autograder.checking.gpu_race import Arena, Nowhere
+from autograder.grading import submission
 from autograder.notebook import Cell
 from autograder.sandbox import launch
-from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.launch import Limits
-from autograder.student import StudentError
 
 AT_LEAST, UNITS = 0.8, 12
 TASK, CHECK = "lora_forward", "test_speed_on_a_gpu"
@@ -97,7 +98,7 @@ def passes(arena: Arena, student: str, times: int = UNITS) -> bool:
         expect_close(came, expected, "A timed output is not right.", rtol=1e-3)
 
     cells = [Cell(1, student)], [Cell(1, repeated(times))]
-    race = gpu.Race(arena, *cells, Limits(), AT_LEAST, 60)
+    race = gpu_race.Race(arena, *cells, Limits(), AT_LEAST, 60)
     try:
         race.time(
             lambda side: side.run(on_device, side.forward, arena.device, size),
@@ -129,9 +130,9 @@ def verdicts(arena: Arena, ratio: float, count: int) -> dict[str, Any]:
 
 def check(arena: Arena) -> str:
     """Return what came of the course's GPU-only check on the reference."""
-    options = grade.Options(seed=1, tasks=(TASK,))
+    options = submission.Options(seed=1, tasks=(TASK,))
     with launch.start((lessons.ROOT,)) as sandbox:
-        score = grade.grade(solutions.source_of("lora"), sandbox, options, arena=arena)
+        score = submission.grade(sources.source_of("lora"), sandbox, options, arena=arena)
     results = [result for task in score.tasks for result in task.checks if result.name == CHECK]
     return f"{results[0].outcome} {results[0].message}".strip()
 
@@ -140,7 +141,7 @@ def check(arena: Arena) -> str:
 def opened(rehearse: bool) -> Iterator[Arena | Nowhere]:
     """Yield the arena: the GPU's, or the CPU's in its place."""
     if not rehearse:
-        arena = gpu.open_arena((lessons.ROOT,))
+        arena = gpu_race.open_arena((lessons.ROOT,))
         yield arena
         arena.close()
         return

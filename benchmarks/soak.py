@@ -29,11 +29,12 @@ from pathlib import Path
 import click
 import psutil
 
-from autograder import console
-from autograder.grade import Options, Score
-from autograder.lessons import lesson_named
-from autograder.pool import Pool
+from autograder.catalogue.lessons import lesson_named
+from autograder.cli import console
+from autograder.grading.pool import Pool
+from autograder.grading.submission import Options
 from autograder.sandbox import launch
+from autograder.scores import Score
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

@@ -31,9 +31,9 @@ from nbgrader.api import Gradebook
 from rich.console import Console
 from rich.table import Table
 
-from autograder import lessons, solutions
-from autograder.grade import Options
-from autograder.pool import Pool
+from autograder.catalogue import lessons, nbgrader_cells, sources
+from autograder.grading.pool import Pool
+from autograder.grading.submission import Options
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Sandbox
 
@@ -53,7 +53,7 @@ def tasks() -> tuple[str, ...]:
 
 def submission() -> NotebookNode:
     """Return the solution notebook, without its demonstrations, and with the imports."""
-    notebook = solutions.solution_notebook(solutions.source_of("lora"))
+    notebook = nbgrader_cells.solution_notebook(sources.source_of("lora"))
     notebook.cells = [
         cell
         for cell in notebook.cells

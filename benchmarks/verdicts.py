@@ -3,7 +3,7 @@
     python benchmarks/verdicts.py [--quick] [--json FILE]
 
 A submission repeats a kernel so often that its true speed is 0.5 … 1.25 of the reference's; the
-threshold is 0.8. Each case is judged many times by `speed.Race` in the sandbox, as in grading, on
+threshold is 0.8. Each case is judged many times by `race.Race` in the sandbox, as in grading, on
 the machine as it is and with one busy process more for each CPU. Printed: false verdicts, with the
 upper bound of their rate at 95 % (Clopper and Pearson), and how long a verdict takes.
 """
@@ -28,13 +28,13 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import beta
 
-from autograder.checking import CheckFailed, Inputs, expect_close
+from autograder.checking.expect import CheckFailed, Inputs, expect_close
+from autograder.checking.handle import Student
+from autograder.checking.race import Race
 from autograder.notebook import Cell
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.session import Session
-from autograder.speed import Race
-from autograder.student import Student
 
 AT_LEAST, UNITS = 0.8, 500
 RATIOS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.25)

@@ -29,7 +29,7 @@ from nbformat.v4 import new_code_cell
 from rich.console import Console
 from rich.table import Table
 
-from autograder import lessons, solutions
+from autograder.catalogue import lessons, nbgrader_cells, sources
 
 VERDICT = re.compile(rb"at \d\d:\d\d:\d\d.*?([\d.]+) of ([\d.]+) points of the visible checks")
 SECONDS = 120
@@ -67,7 +67,7 @@ class Terminal:
 
 def save(path: Path, lesson: str, number: int) -> None:
     """Save a lesson's solution notebook, with a cell that no save before had."""
-    notebook = solutions.solution_notebook(solutions.source_of(lesson))
+    notebook = nbgrader_cells.solution_notebook(sources.source_of(lesson))
     notebook.cells.append(new_code_cell(f"number_of_the_save = {number}", id="save"))
     beside = path.with_name("beside")
     nbformat.write(notebook, beside)

@@ -20,7 +20,8 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # run from a clone: no installation needed
 
-from autograder import build, solutions  # noqa: E402
+from autograder.authoring import build  # noqa: E402
+from autograder.catalogue import nbgrader_cells, sources  # noqa: E402
 
 CELLS = ROOT / "examples" / "cells.py"
 OUT = ROOT / "examples" / "submissions"
@@ -60,7 +61,7 @@ def compose(name: str) -> NotebookNode:
     Raises:
         ValueError: it has a cell for a task that the lesson has not.
     """
-    solved = solutions.solution_notebook(solutions.source_of(LESSON))
+    solved = nbgrader_cells.solution_notebook(sources.source_of(LESSON))
     notebook, own = build.release(solved), own_cells()[name]
     answers = 0
     for cell, solution in zip(notebook.cells, solved.cells, strict=True):

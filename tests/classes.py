@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autograder import feedback, lessons, results
-from autograder.grade import Score, TaskScore
-from autograder.plugin import CheckResult
-from autograder.speed import Figure
+from autograder.catalogue import lessons
+from autograder.grading import journal
+from autograder.reporting import feedback
+from autograder.scores import CheckResult, Figure, Score, TaskScore
 
 HOSTILE = (
     '<script>window.hit=1;alert(1)</script><img src=x onerror="window.hit=1;alert(1)">'
@@ -120,12 +120,12 @@ def hostile() -> list[Score]:
 def leave(folder: Path, scores: Sequence[Score], finished: bool = True) -> Path:
     """Write what grading these would have left in `folder`."""
     (folder / "feedback").mkdir(parents=True, exist_ok=True)
-    with results.Journal(folder) as journal:
+    with journal.Journal(folder) as kept:
         for each in scores:
-            journal.add(each)
+            kept.add(each)
     paths = [Path(each.submission) for each in scores]
     for name, each in zip(feedback.page_names(paths), scores, strict=True):
         feedback.write_page(folder / "feedback" / f"{name}.html", name, each)
     if finished:
-        results.write_csv(folder / results.SCORES, scores)
+        journal.write_csv(folder / journal.SCORES, scores)
     return folder

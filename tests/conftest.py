@@ -16,15 +16,17 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import lessons, plugin, solutions
-from autograder.grade import Options, Score, TaskScore
+from autograder import scores
+from autograder.catalogue import lessons, reference
+from autograder.checking.handle import InProcess, Student
+from autograder.grading.pool import Pool
+from autograder.grading.submission import Options
 from autograder.notebook import Cell
-from autograder.pool import Pool
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Limits, Sandbox
-from autograder.sandbox.process import Child
+from autograder.sandbox.process import Process
 from autograder.sandbox.session import Session
-from autograder.student import InProcess, Student
+from autograder.scores import Score, TaskScore
 from tests import changed, parallel
 from tests.browser import browser, page  # noqa: F401 - fixtures, for every test
 from tests.postgresql import postgresql  # noqa: F401
@@ -112,7 +114,7 @@ class Borrowed:
     def alive(self) -> bool:
         return self._sandbox.alive
 
-    def fork(self, limits: Limits) -> Child:
+    def fork(self, limits: Limits) -> Process:
         return self._sandbox.fork(limits)
 
     def close(self) -> None:
@@ -204,7 +206,7 @@ def pooled(
         yield from pool.grade(paths)
 
 
-def decided(task: TaskScore) -> list[plugin.CheckResult]:
+def decided(task: TaskScore) -> list[scores.CheckResult]:
     """The checks of a task that this machine can decide: without a GPU not all."""
     return [check for check in task.checks if check.outcome != "not_counted"]
 
@@ -261,4 +263,4 @@ def lora() -> lessons.Lesson:
 
 def reference_cells(lesson: str = "lora", **replaced: str) -> list[str]:
     """A reference's code cells without checks; `replaced`: another source for a task."""
-    return [replaced.get(task, text) for task, text in solutions.reference_cells(lesson)]
+    return [replaced.get(task, text) for task, text in reference.reference_cells(lesson)]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from autograder import plugin
+from autograder.checking import plugin
 
 KILLS: dict[str, dict[str, dict[str, dict[str, bool]]]] = {}
 """lesson → task → mutant → check → whether it failed: filled by the bank, printed at the end"""
@@ -27,9 +27,9 @@ TOGETHER = {"test_gradescope.py": "test_container.py"}
 """Files of which only one may run at a time: each looks for what the other leaves behind."""
 LONGEST = (
     "test_class.py", "test_hostile.py", "test_bank.py", "test_container.py",
-    "test_demonstrations.py", "test_cli.py", "test_inbox.py", "test_pool.py", "test_skeleton.py",
-    "test_recheck.py", "test_defences.py", "test_learner.py", "test_broken_files.py",
-    "test_timing.py", "test_class_edition.py", "test_run.py", "test_gpu.py",
+    "test_demonstrations.py", "test_cli.py", "test_inbox.py", "test_pool.py", "test_new_lesson.py",
+    "test_recheck.py", "test_defences.py", "test_verdict.py", "test_broken_files.py",
+    "test_timing.py", "test_class_edition.py", "test_run.py", "test_gpu_race.py",
 )  # fmt: skip
 """The files that take longest, as measured, the longest first."""
 

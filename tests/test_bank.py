@@ -14,13 +14,17 @@ from functools import cache
 import jupytext
 import pytest
 
-from autograder import grade, lessons, plugin, solutions
-from autograder.grade import Options, Score
+from autograder import scores
+from autograder.catalogue import lessons, reference, sources
+from autograder.checking import plugin
+from autograder.grading import submission
+from autograder.grading.submission import Options
+from autograder.scores import Score
 from tests.conftest import ROOT, countable, decided, reference_cells, write_notebook
 from tests.parallel import KILLS
 
 BANK = ROOT / "tests" / "submissions"
-LESSONS = [source.stem[3:] for source in solutions.sources()]
+LESSONS = [source.stem[3:] for source in sources.sources()]
 QUESTIONS = ("_numbers", "_statements")
 
 
@@ -35,7 +39,7 @@ def bank(lesson: str, kind: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def reference(lesson: str) -> str:
+def reference_cell(lesson: str) -> str:
     """A lesson's reference as one cell, which runs sooner than many."""
     return "\n\n".join(reference_cells(lesson))
 
@@ -51,7 +55,7 @@ def graded(sandbox, seed):
 
     def of(lesson, paths, **options) -> dict[str, Score]:
         options = Options(seed=seed, lesson=lesson, **options)
-        return {path.stem: grade.grade(path, sandbox, options) for path in paths}
+        return {path.stem: submission.grade(path, sandbox, options) for path in paths}
 
     return of
 
@@ -62,7 +66,7 @@ def mutants(graded, tmp_path_factory):
 
     @cache
     def of(lesson: str) -> dict[tuple[str, str], Score]:
-        folder, before = tmp_path_factory.mktemp("mutants"), reference(lesson)
+        folder, before = tmp_path_factory.mktemp("mutants"), reference_cell(lesson)
         scores, kills = {}, KILLS.setdefault(lesson, {})
         for task in dict.fromkeys(task for _, task, _ in bank(lesson, "mutant")):
             paths = [
@@ -86,7 +90,7 @@ def alternates(graded, tmp_path_factory):
 
     @cache
     def of(lesson: str) -> dict[str, Score]:
-        folder, before = tmp_path_factory.mktemp("alternates"), reference(lesson)
+        folder, before = tmp_path_factory.mktemp("alternates"), reference_cell(lesson)
         scores = {}
         for name, _, source in bank(lesson, "alternate"):
             path = write_notebook(folder / f"{name}.ipynb", [before, source])
@@ -116,7 +120,7 @@ def touched(lesson: str, source: str) -> tuple[str, ...]:
 
     The others are the reference's alone, which has full marks.
     """
-    cells = [(task, text) for task, text in solutions.reference_cells(lesson) if task]
+    cells = [(task, text) for task, text in reference.reference_cells(lesson) if task]
     names, tasks = set(bound(source)), set[str]()
     while more := [
         (task, text)
@@ -138,7 +142,7 @@ def lost(score: Score) -> list[str]:
     ]
 
 
-def checks_of(lesson: str, hidden: bool | None = None) -> list[plugin.CheckResult]:
+def checks_of(lesson: str, hidden: bool | None = None) -> list[scores.CheckResult]:
     """The checks of a lesson: all, or those that are hidden or not."""
     found = plugin.census(plugin.files(lesson, hidden=True))
     return [check for check in found if hidden is None or check.hidden is hidden]
@@ -233,7 +237,7 @@ def test_every_check_has_a_requirement_in_words(lesson):
 
 @each_lesson
 def test_the_reference_gets_full_marks(graded, lesson):
-    [score] = graded(lesson, [solutions.source_of(lesson)]).values()
+    [score] = graded(lesson, [sources.source_of(lesson)]).values()
     assert score.status == "graded"
     assert lost(score) == []
     assert score.percent == 100.0

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from autograder import feedback, run
-from autograder.grade import Options
+from autograder.cli import run
+from autograder.grading.submission import Options
+from autograder.reporting import feedback
 from autograder.sandbox import launch, session
-from tests.autograder.test_feedback import ATTRIBUTES, TAGS, Seen
+from tests.autograder.reporting.test_feedback import ATTRIBUTES, TAGS, Seen
 from tests.conftest import LIMITS, reference_cells, write_notebook
 from tests.parallel import ATTACKS
 from tests.submissions.hostile.broken import MAKERS

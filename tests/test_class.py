@@ -24,7 +24,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader.api import Gradebook
 
-from autograder import build, lessons
+from autograder.authoring import build
+from autograder.catalogue import lessons
 from tests.browser import watch
 from tests.conftest import ROOT, settles
 

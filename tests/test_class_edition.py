@@ -18,7 +18,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from autograder import lessons, plugin, release
+from autograder.authoring import release
+from autograder.catalogue import lessons
+from autograder.checking import plugin
 from tests.conftest import reference_cells, write_notebook
 
 ASK = """

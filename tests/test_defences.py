@@ -18,14 +18,17 @@ import msgpack
 import pyseccomp
 import pytest
 
-from autograder import feedback, notebook, plugin
-from autograder.grade import Options, Score
+from autograder import notebook
+from autograder.checking import plugin
+from autograder.grading.submission import Options
 from autograder.notebook import NotebookError
-from autograder.sandbox import bubblewrap, launch, session, wire
+from autograder.reporting import feedback
+from autograder.sandbox import launch, outer, session, wire
+from autograder.sandbox.errors import StudentError
 from autograder.sandbox.launch import Limits
-from autograder.sandbox.watch import Watch
+from autograder.sandbox.memory_limit import MemoryWatch
 from autograder.sandbox.zygote import BASE
-from autograder.student import StudentError
+from autograder.scores import Score
 from tests.conftest import ROOT, cells, pooled, running, write_notebook
 
 SMALL = Limits(memory=200 << 20, scratch=400 << 20)
@@ -64,7 +67,7 @@ class Unfiltered:
                 "add_rule",
                 lambda self, action, name, *args: name in calls or add(self, action, name, *args),
             )
-            self._filter = bubblewrap.seccomp_program()
+            self._filter = outer.seccomp_program()
 
     def fork(self, limits: Limits):
         with pytest.MonkeyPatch.context() as patch:
@@ -151,7 +154,7 @@ def test_the_filter_refuses_sockets_but_the_machine_s_own(sandbox):
 
 
 def blind(patch: pytest.MonkeyPatch, name: str) -> None:
-    patch.setattr(Watch, name, lambda self, *args: 0)
+    patch.setattr(MemoryWatch, name, lambda self, *args: 0)
 
 
 SPREAD = {
@@ -219,7 +222,7 @@ def test_the_watch_counts_page_tables(sandbox, monkeypatch):
     """
     limits = Limits(memory=80 << 20)
     assert not got_through(sandbox, cell, 40_000, limits=limits)
-    monkeypatch.setattr("autograder.sandbox.watch._KEPT", ("RssAnon", "VmSwap"))
+    monkeypatch.setattr("autograder.sandbox.memory_limit._KEPT", ("RssAnon", "VmSwap"))
     assert got_through(sandbox, cell, 40_000, limits=limits)
 
 
@@ -239,14 +242,14 @@ def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
-        for file in (*bubblewrap.INSIDE, "stub.py"):
-            shutil.copy(bubblewrap.HERE / file, folder)
+        for file in (*outer.INSIDE, "stub.py"):
+            shutil.copy(outer.HERE / file, folder)
         text = (folder / name).read_text()
         for old, new in zip(replaced[::2], replaced[1::2], strict=True):
             assert old in text, old
             text = text.replace(old, new)
         (folder / name).write_text(text)
-        patch.setattr(bubblewrap, "HERE", folder)
+        patch.setattr(outer, "HERE", folder)
         with launch.Zygote("nested", (ROOT,), warm=BASE) as zygote:
             yield zygote
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
 
-from autograder import solutions
+from autograder.catalogue import nbgrader_cells, sources
 from tests.conftest import ROOT
 
 REPORT = """
@@ -21,10 +21,10 @@ print(json.dumps({"stated": STATED, "measured": measured, "tolerance": TOLERANCE
 SECONDS = 600
 
 
-@pytest.fixture(scope="module", params=solutions.sources(), ids=lambda path: path.stem[3:])
+@pytest.fixture(scope="module", params=sources.sources(), ids=lambda path: path.stem[3:])
 def executed(request):
     """A lesson's solution notebook, executed offline at the small scale, and what it reported."""
-    notebook = solutions.solution_notebook(request.param)
+    notebook = nbgrader_cells.solution_notebook(request.param)
     notebook.cells.append(new_code_cell(REPORT))
     # one thread: on a busy machine two wait for each other, several times as long;
     # no progress bars: the end of one may come with the next cell's output

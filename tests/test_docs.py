@@ -7,7 +7,7 @@ import click
 import nbformat
 import pytest
 
-from autograder import lessons
+from autograder.catalogue import lessons
 from autograder.cli import main
 from tests.conftest import ROOT
 

@@ -18,10 +18,11 @@ import jupytext
 import nbformat
 import pytest
 
-from autograder import plugin
-from autograder.grade import Options, Score
+from autograder.checking import plugin
+from autograder.grading.submission import Options
 from autograder.sandbox import session
 from autograder.sandbox.launch import Limits
+from autograder.scores import Score
 from tests.conftest import (
     ROOT,
     countable,

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from autograder import feedback, report
-from autograder.cards import Counts
-from autograder.practice import LessonStanding
-from tests.autograder.test_feedback import standing
+from autograder.learner import display_bundles
+from autograder.learner.attempts import LessonStanding
+from autograder.learner.cards import Counts
+from autograder.reporting import feedback, report
+from tests.autograder.reporting.test_feedback import standing
 from tests.browser import DESKTOP, HERE, PHONE, accessibility, markup, overflow, watch
 from tests.classes import HOSTILE, hostile, leave, score, unreadable, varied
 
@@ -117,7 +118,7 @@ def test_hostile_markup_in_a_notebook_s_verdict_and_progress_runs_nothing(page, 
     checks = hostile()[0].tasks[0].checks
     one = standing(HOSTILE)
     odd = LessonStanding(HOSTILE, HOSTILE, one.tasks, Counts(total=1, due=1, new=0))
-    parts = feedback.verdict(HOSTILE, checks, 9.0), feedback.standing([one, odd])
+    parts = feedback.verdict(HOSTILE, checks, 9.0), display_bundles.standing([one, odd])
     path = tmp_path / "output.html"
     body = "\n".join(part["text/html"] for part in parts)
     path.write_text(

@@ -12,9 +12,9 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from autograder.grade import Options, Score
-from autograder.plugin import CheckResult
+from autograder.grading.submission import Options
 from autograder.sandbox.launch import Limits
+from autograder.scores import CheckResult, Score
 from tests.conftest import ROOT, pooled, reference_cells, write_notebook
 from tests.parallel import ATTACKS
 from tests.test_bank import bank

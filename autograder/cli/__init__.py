@@ -1,4 +1,4 @@
-"""The command line: click commands, nothing else."""
+"""What is typed: commands, the tables they print, a run with its progress, watching, doctor."""
 
 import click
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from autograder.endings import BELOW, OK, told
+from autograder.cli.exits import BELOW, OK, told
 
 PATH = click.Path(path_type=Path)
 
@@ -18,8 +18,9 @@ PATH = click.Path(path_type=Path)
 @told
 def lessons(as_json: bool) -> None:
     """List the lessons, their tasks, points and checks."""
-    from autograder import console, plugin
-    from autograder.lessons import catalogue
+    from autograder.catalogue.lessons import catalogue
+    from autograder.checking import plugin
+    from autograder.cli import console
 
     entries = []
     for lesson in catalogue():
@@ -54,9 +55,9 @@ def build(only_check: bool, solutions: bool) -> None:
     Exit code with --check: 0 when course/ is what would be built and every claim of the lessons has
     a source that solutions/sources.toml knows, 1 when not.
     """
-    from autograder import build as construction
-    from autograder import questions
-    from autograder.solutions import sources
+    from autograder.authoring import build as construction
+    from autograder.catalogue import questions
+    from autograder.catalogue.sources import sources
 
     if solutions:
         written, wrong = construction.build_solutions(), []
@@ -88,8 +89,8 @@ def release(out: Path, names: tuple[str, ...], force: bool) -> None:
     Notebooks, data and visible checks, which install and work on their own; no solutions and no
     hidden checks. The same lessons give the same bytes.
     """
-    from autograder import console
-    from autograder import release as edition
+    from autograder.authoring import release as edition
+    from autograder.cli import console
 
     with console.waiting("building"):
         held = edition.write(out, names, force)
@@ -111,10 +112,11 @@ def new_lesson(name: str, title: str | None) -> None:
 
     NAME is of small letters, digits and underscores. Nothing that is there is overwritten.
     """
-    from autograder import console, skeleton
+    from autograder.authoring.new_lesson import begin
+    from autograder.cli import console
 
     with console.waiting("building"):
-        written = skeleton.begin(name, title)
+        written = begin(name, title)
     for path in written:
         click.echo(path)
     click.echo(f"Make it yours (docs/check-author.md); try pytest tests/test_bank.py -k {name}")

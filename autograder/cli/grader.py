@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from autograder.endings import BELOW, INTERRUPTED, OK, Told, told
+from autograder.cli.exits import BELOW, INTERRUPTED, OK, Told, told
 
 PATH = click.Path(path_type=Path)
 
@@ -65,8 +65,12 @@ def grade(
     With --watch, what is in the folder is graded, then what arrives, and again what changes there.
     Ctrl-C is how that ends: the exit code is 130 only when notebooks are there that are not graded.
     """
-    from autograder import console, inbox, lessons, notebook, plugin, results, run
-    from autograder.grade import TASK_TIMEOUT, TIMEOUT, Options
+    from autograder import notebook
+    from autograder.catalogue import lessons
+    from autograder.checking import plugin
+    from autograder.cli import console, inbox, run
+    from autograder.grading import journal
+    from autograder.grading.submission import TASK_TIMEOUT, TIMEOUT, Options
     from autograder.sandbox.launch import Limits
 
     if watch and (len(paths) > 1 or not paths[0].is_dir()):
@@ -86,7 +90,7 @@ def grade(
         own = (seed, timeout, task_timeout, memory, lesson, checks)
         if force or any(setting is not None for setting in own):
             raise click.UsageError("--resume takes the run's own settings: give no others with it")
-        options = results.read_run(out)
+        options = journal.read_run(out)
     else:
         run.refuse_folder(out, force)
         options = Options(
@@ -110,7 +114,7 @@ def grade(
     isolation = "none" if no_sandbox else "container" if container else ""
     course, left = None, 0
     if gradebook is not None:
-        from autograder.gradebook import Course
+        from autograder.lms.gradebook import Course
 
         course = Course(gradebook)
         entries = course.enter(found, options.lesson, force)
@@ -156,8 +160,8 @@ def report(folder: Path, form: str, out: Path | None) -> None:
     canvas      DIR/canvas.csv: what Canvas's gradebook imports
     gradescope  DIR/gradescope/NAME/results.json: a submission each
     """
-    from autograder import console
-    from autograder import report as reporting
+    from autograder.cli import console
+    from autograder.reporting import report as reporting
 
     with console.waiting("reading the results"):
         place = reporting.write(folder, form, out, console.warn)
@@ -175,7 +179,7 @@ def gradescope(lesson: str, out: Path, checks: Path | None, force: bool) -> None
 
     It holds the lesson's hidden checks and its solution: give it to Gradescope and to nobody else.
     """
-    from autograder import gradescope as archive
+    from autograder.lms import gradescope as archive
 
     if out.suffix != ".zip":
         raise click.BadParameter(f"{out}: Gradescope takes FILE.zip", param_hint="--out")
@@ -193,8 +197,8 @@ def doctor(as_json: bool) -> None:
     Exit code: 0 when strangers' notebooks can be graded here, in the class edition when the lessons
     can be worked through; 1 when not.
     """
-    from autograder import console
-    from autograder import doctor as examination
+    from autograder.cli import console
+    from autograder.cli import doctor as examination
 
     with console.waiting("looking"):
         findings = examination.examine()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autograder.endings import BELOW, OK, USAGE, Told, told
+from autograder.cli.exits import BELOW, OK, USAGE, Told, told
 
 if TYPE_CHECKING:
-    from autograder.questions import Flashcard
+    from autograder.catalogue.questions import Flashcard
 
 PATH = click.Path(path_type=Path)
 
@@ -33,24 +33,28 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
     Exit code: 0 when every visible point is earned, 1 below that, 2 when the notebook cannot be
     checked, 130 on Ctrl-C.
     """
-    from autograder import console, grade, lessons, plugin, practice, results
+    from autograder.catalogue import lessons
+    from autograder.checking import plugin
+    from autograder.cli import console
+    from autograder.grading import journal, submission
+    from autograder.learner import attempts
     from autograder.sandbox.launch import Zygote
 
     for task in tasks:
         lessons.task_lesson(task)
-    options = grade.Options(plugin.drawn_seed(), hidden=False, tasks=tasks or None)
+    options = submission.Options(plugin.drawn_seed(), hidden=False, tasks=tasks or None)
     if watch:
-        from autograder import recheck
+        from autograder.cli import recheck
 
         recheck.watch(notebook, options, as_json)
-    warm = grade.imports(notebook, options)
+    warm = submission.imports(notebook, options)
     with console.waiting("warming up"), Zygote("none", warm=warm) as zygote:
-        score = grade.grade(notebook, zygote, options)
+        score = submission.grade(notebook, zygote, options)
     if as_json:
-        click.echo(json.dumps(results.record(score), indent=2))
+        click.echo(json.dumps(journal.record(score), indent=2))
     else:
         console.show_score(score)
-    practice.record({task.task: task.checks for task in score.tasks}, console.warn)
+    attempts.record({task.task: task.checks for task in score.tasks}, console.warn)
     if score.status == "unreadable":
         sys.exit(USAGE)
     sys.exit(OK if score.points == score.max_points and score.status == "graded" else BELOW)
@@ -70,12 +74,13 @@ def progress(lesson: str | None, as_json: bool, forget: bool, yes: bool) -> None
     if forget:
         _forget(yes)
         return
-    from autograder import console, practice
+    from autograder.cli import console
+    from autograder.learner import attempts
 
     with console.waiting("reading the lessons"):
-        standings = practice.standings(console.warn, lesson)
+        standings = attempts.standings(console.warn, lesson)
     if as_json:
-        click.echo(json.dumps(practice.as_json(standings), indent=2))
+        click.echo(json.dumps(attempts.as_json(standings), indent=2))
     elif lesson:
         console.show_tasks(standings[0])
     else:
@@ -83,9 +88,9 @@ def progress(lesson: str | None, as_json: bool, forget: bool, yes: bool) -> None
 
 
 def _forget(yes: bool) -> None:
-    from autograder import cards, practice
+    from autograder.learner import attempts, cards
 
-    stores = (practice.STORE, cards.STORE)
+    stores = (attempts.STORE, cards.STORE)
     files = [path for store in stores for path in store.files()]
     if not files:
         click.echo("Nothing is kept.")
@@ -112,7 +117,7 @@ def cards(
 
     Each rating is kept at once, so that Ctrl-C (exit code 130) loses none of them.
     """
-    from autograder import cards, quiz
+    from autograder.learner import cards, quiz
 
     deck = cards.deck(lesson)
     if only_list:
@@ -131,7 +136,7 @@ def cards(
 
 
 def _export(path: Path, deck: Mapping[str, Flashcard]) -> None:
-    from autograder import anki
+    from autograder.learner import anki
 
     if path.suffix != ".apkg":
         raise click.BadParameter(f"{path}: Anki opens FILE.apkg", param_hint="--export")

@@ -1,6 +1,6 @@
 """Starts the warm process and its children, and ends them: what cannot be closed off never runs.
 
-A `Zygote` is the warm process in the sandbox; each `process.Child` of it is a submission's.
+A `Zygote` is the warm process in the sandbox; each `process.Process` of it is a submission's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path
 import msgpack
 import torch
 
-from autograder.sandbox import bubblewrap, container, zygote
-from autograder.sandbox.bubblewrap import SandboxError
-from autograder.sandbox.process import Child, has_ended
+from autograder.sandbox import container, outer, zygote
+from autograder.sandbox.errors import SandboxError
+from autograder.sandbox.process import Process, has_ended
 
 FRESH = ("single", "container")
 """The isolations in which each submission's process has a warm process of its own."""
@@ -34,7 +34,7 @@ class Limits:
 
     memory: int = 2 << 30
     """bytes of growth over the warm process, over all its processes"""
-    scratch: int = bubblewrap.SCRATCH
+    scratch: int = outer.SCRATCH
     """bytes of files, in each of /tmp and /dev/shm"""
     processes: int = 64
     files: int = 256
@@ -47,7 +47,7 @@ class Zygote:
         self,
         isolation: str,
         hide: tuple[Path, ...] = (),
-        scratch: int = bubblewrap.SCRATCH,
+        scratch: int = outer.SCRATCH,
         devices: tuple[Path, ...] = (),
         warm: tuple[str, ...] = (),
     ) -> None:
@@ -69,7 +69,7 @@ class Zygote:
         self._filter = b""
         if isolation != "none":
             # where the network is not the submission's own, neither are the sockets without a path
-            self._filter = bubblewrap.seccomp_program(sockets=self._uid is None)
+            self._filter = outer.seccomp_program(sockets=self._uid is None)
         self._folder: Path | None = None
         if isolation == "none":
             self._folder = Path(tempfile.mkdtemp(prefix="autograder-"))
@@ -109,7 +109,7 @@ class Zygote:
         elif self.isolation == "container":
             line = container.command()
         else:
-            line = bubblewrap.command(self.isolation, self._hide, self._scratch, self._devices)
+            line = outer.command(self.isolation, self._hide, self._scratch, self._devices)
         return [*line, *(self._warm or zygote.WARM)]
 
     def _environment(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Zygote:
             return {}
         if self.isolation == "container":
             return container.environment(self._folder)
-        path = str(bubblewrap.PACKAGE.parent)
+        path = str(outer.PACKAGE.parent)
         mine = {"TMPDIR": str(self._folder), "MPLBACKEND": "agg", "PYTHONPATH": path}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1"}
 
@@ -161,7 +161,7 @@ class Zygote:
         except OSError:
             return False
 
-    def fork(self, limits: Limits) -> Child:
+    def fork(self, limits: Limits) -> Process:
         """Fork a child for one submission.
 
         Raises:
@@ -174,7 +174,7 @@ class Zygote:
             with channel_inside, birth_inside:
                 numbers = [channel_inside.fileno(), birth_inside.fileno()]
                 socket.send_fds(self._control, [message], numbers)
-            return Child(channel, birth, self.close if self.isolation in FRESH else None)
+            return Process(channel, birth, self.close if self.isolation in FRESH else None)
         except (OSError, SandboxError) as error:
             channel.close()
             birth.close()
@@ -216,7 +216,7 @@ class Fresh:
         self.isolation = isolation
         self._hide, self._warm = hide, warm
 
-    def fork(self, limits: Limits) -> Child:
+    def fork(self, limits: Limits) -> Process:
         """Start a sandbox for one process; it ends with it.
 
         Raises:
@@ -258,7 +258,7 @@ class Ahead:
         """Whether the warm process still runs."""
         return self._sandbox.alive
 
-    def fork(self, limits: Limits) -> Child:
+    def fork(self, limits: Limits) -> Process:
         """Return a child that is there, of the same limits, or fork one.
 
         Raises:

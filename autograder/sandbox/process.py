@@ -10,13 +10,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.freezer import Freezer
 
 BIRTH_SECONDS = 20
 
 
-class Child:
+class Process:
     """One submission's process: a channel to it, and a handle that kills it whole."""
 
     def __init__(
@@ -87,7 +87,7 @@ def has_ended(pidfd: int) -> bool:
 
 
 def in_words(code: int | None) -> str:
-    """Say how a process ended, as `Child.ended` tells it."""
+    """Say how a process ended, as `Process.ended` tells it."""
     if code is None:
         return "its process closed the channel"
     if code >= 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import pickle
 import secrets
 import signal
 import time
@@ -19,12 +20,12 @@ import psutil
 
 from autograder.notebook import Cell
 from autograder.sandbox import wire
-from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.freezer import Took
 from autograder.sandbox.launch import Limits, Sandbox
-from autograder.sandbox.process import Child, in_words
-from autograder.sandbox.watch import Watch
-from autograder.student import Student, StudentError
+from autograder.sandbox.memory_limit import MemoryWatch
+from autograder.sandbox.process import Process, in_words
+from autograder.sandbox.reply import value_of
 
 CELL_SECONDS = 20.0
 DEATHS = 12
@@ -79,8 +80,8 @@ class Session:
         self._skipped: set[int] = set()
         self._reported: set[int] = set()
         self._deaths = 0
-        self._child: Child | None = None
-        self._watch: Watch | None = None
+        self._child: Process | None = None
+        self._watch: MemoryWatch | None = None
         self._held_still = False
         self._took = Took(math.nan)
 
@@ -180,13 +181,13 @@ class Session:
             except SandboxError as error:
                 self.refused = error
                 raise
-            self._watch = Watch(self._child, self._limits.memory, self._sandbox.isolation)
-            student = Student(self, CELL_SECONDS)
+            self._watch = MemoryWatch(self._child, self._limits.memory, self._sandbox.isolation)
             for cell in self._cells:
                 if cell.number in self._skipped:
                     continue
                 try:
-                    student.run_cell(cell.number, cell.source)
+                    request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
+                    value_of(self.ask(request, CELL_SECONDS))
                 except Exhausted:
                     raise
                 except Death as death:

@@ -33,7 +33,7 @@ from typing import Any
 
 import msgpack
 
-from autograder.sandbox import child, harden
+from autograder.sandbox import child, close_off
 
 CONTROL = 3
 BASE = ("torch", "IPython.core.interactiveshell")
@@ -66,7 +66,7 @@ def main() -> None:
     mode = sys.argv[1]
     control = socket.socket(fileno=CONTROL)
     if mode == "container":
-        harden.die_with_parent()
+        close_off.die_with_parent()
     for name in sys.argv[2:]:
         importlib.import_module(name)
     if sys.platform == "linux":
@@ -81,7 +81,7 @@ def main() -> None:
     sys.modules["numpy"].random.seed(0)
     torch.default_generator.manual_seed(0)
     if mode in ("single", "container"):
-        harden.hide_from_siblings()
+        close_off.hide_from_siblings()
     if mode == "none":
         _silence_the_package()
     gc.collect()
@@ -123,9 +123,9 @@ def _parent(
     code = 1
     try:
         if mode != "none":
-            harden.die_with_parent()
+            close_off.die_with_parent()
         if mode == "nested":
-            harden.own_namespaces()
+            close_off.own_namespaces()
         pid = os.fork()
         if pid == 0:
             report.close()
@@ -158,23 +158,23 @@ def _child(mode: str, cells: child.Cells, limits: dict[str, Any], channel: int) 
     code = 1
     try:
         os.setsid()
-        harden.die_with_parent()
+        close_off.die_with_parent()
         if mode == "nested":
-            harden.own_mounts(limits["scratch"])
+            close_off.own_mounts(limits["scratch"])
         if mode in ("single", "container"):
-            harden.adopt_orphans()
+            close_off.adopt_orphans()
         if mode in ("container", "none"):
             os.chdir(tempfile.mkdtemp(prefix="autograder-"))
         else:
-            os.chdir(harden.SCRATCH)
-        harden.close_descriptors(channel)
+            os.chdir(close_off.SCRATCH)
+        close_off.close_descriptors(channel)
         processes = limits["processes"] if mode != "none" else None
-        harden.limit(limits["memory"], processes, limits["files"], limits["scratch"])
+        close_off.limit(limits["memory"], processes, limits["files"], limits["scratch"])
         if mode == "nested":
-            harden.seal_sysctls()
+            close_off.seal_sysctls()
         if mode != "none":
-            harden.drop_capabilities(bounding=mode == "nested")
-            harden.filter_system_calls(limits["filter"])
+            close_off.drop_capabilities(bounding=mode == "nested")
+            close_off.filter_system_calls(limits["filter"])
         sock = socket.socket(fileno=channel)
         sock.sendall(b"+")
         child.serve(sock, cells)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import ResNet
 from torchvision.models.resnet import BasicBlock
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award,
     award_judgements,
     expect,
@@ -25,6 +25,20 @@ from autograder.checking import (
     expect_raises,
     expect_shape,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    call_and_return_arguments,
+    draw_global,
+    fill_gradients,
+    gradients_of,
+    hold,
+    make_sgd,
+    modes_of,
+    seed_global,
+    set_mode,
+    set_trainable,
+    shift_everything,
+    state_of,
 )
 from autograder.checks.shared.common import (
     expect_modes,
@@ -41,20 +55,6 @@ from autograder.checks.shared.distillation import (
     divergence,
     small_resnet,
     softened,
-)
-from autograder.probes import (
-    call_and_return_arguments,
-    draw_global,
-    fill_gradients,
-    gradients_of,
-    hold,
-    make_sgd,
-    modes_of,
-    seed_global,
-    set_mode,
-    set_trainable,
-    shift_everything,
-    state_of,
 )
 from course.data import mnist
 from course.models import pretrained_resnet

@@ -11,7 +11,7 @@ from sklearn import metrics
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award_judgements,
     expect,
     expect_close,
@@ -20,6 +20,7 @@ from autograder.checking import (
     expect_raises,
     expect_tensor,
 )
+from autograder.checking.probes import call_and_return_arguments, hold, modes_of
 from autograder.checks.shared.common import expect_float, expect_unchanged
 from autograder.checks.shared.evaluation import (
     compared,
@@ -30,7 +31,6 @@ from autograder.checks.shared.evaluation import (
     labelled,
     predictions,
 )
-from autograder.probes import call_and_return_arguments, hold, modes_of
 
 # ----------------------------------------------------------------- probes: they do, and they report
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award_judgements,
     expect,
     expect_close,
@@ -22,6 +22,19 @@ from autograder.checking import (
     expect_raises,
     expect_shape,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    deep_copy,
+    fill_gradients,
+    hold,
+    load_and_go_on,
+    modes_of,
+    set_mode,
+    set_trainable,
+    sgd_step,
+    state_of,
+    step_of,
+    trainable,
 )
 from autograder.checks.shared.common import (
     conv_net,
@@ -44,19 +57,6 @@ from autograder.checks.shared.fine_tuning import (
     step_by_groups,
     stepped,
     two_towers,
-)
-from autograder.probes import (
-    deep_copy,
-    fill_gradients,
-    hold,
-    load_and_go_on,
-    modes_of,
-    set_mode,
-    set_trainable,
-    sgd_step,
-    state_of,
-    step_of,
-    trainable,
 )
 
 # -------------------------------------------------------------------------- more probes and models

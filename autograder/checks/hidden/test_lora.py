@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award_judgements,
     expect,
     expect_close,
@@ -23,6 +23,24 @@ from autograder.checking import (
     expect_raises,
     expect_shape,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    call_and_return_arguments,
+    chain,
+    deep_copy,
+    draw_global,
+    fill_gradients,
+    hold,
+    load_and_go_on,
+    modes_of,
+    seed_global,
+    set_dropout,
+    set_mode,
+    set_trainable,
+    sgd_step,
+    shift_everything,
+    state_of,
+    trainable,
 )
 from autograder.checks.shared.common import (
     conv_net,
@@ -43,25 +61,7 @@ from autograder.checks.shared.lora import (
     two_towers,
     with_updates,
 )
-from autograder.probes import (
-    call_and_return_arguments,
-    chain,
-    deep_copy,
-    draw_global,
-    fill_gradients,
-    hold,
-    load_and_go_on,
-    modes_of,
-    seed_global,
-    set_dropout,
-    set_mode,
-    set_trainable,
-    sgd_step,
-    shift_everything,
-    state_of,
-    trainable,
-)
-from autograder.student import StudentError
+from autograder.sandbox.errors import StudentError
 from course.data import mnist
 from course.models import pretrained_resnet
 

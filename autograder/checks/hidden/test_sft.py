@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import get_linear_schedule_with_warmup
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award_judgements,
     expect,
     expect_close,
@@ -24,6 +24,17 @@ from autograder.checking import (
     expect_raises,
     expect_shape,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    call_and_return_arguments,
+    draw_global,
+    fill_gradients,
+    hold,
+    make_sgd,
+    modes_of,
+    seed_global,
+    set_dropout,
+    state_of,
 )
 from autograder.checks.shared.common import (
     expect_modes,
@@ -51,17 +62,6 @@ from autograder.checks.shared.sft import (
     random_model,
     sgd_by_hand,
     texts,
-)
-from autograder.probes import (
-    call_and_return_arguments,
-    draw_global,
-    fill_gradients,
-    hold,
-    make_sgd,
-    modes_of,
-    seed_global,
-    set_dropout,
-    state_of,
 )
 
 # ------------------------------------------------------------------------------ models and batches

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     award_judgements,
     expect,
     expect_close,
@@ -21,6 +21,18 @@ from autograder.checking import (
     expect_number,
     expect_raises,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    call_and_return_arguments,
+    chain,
+    fill_gradients,
+    hold,
+    make_sgd,
+    modes_of,
+    set_mode,
+    shift_everything,
+    state_of,
+    step_of,
 )
 from autograder.checks.shared.common import (
     expect_modes,
@@ -48,18 +60,6 @@ from autograder.checks.shared.troubleshooting import (
     sgd_on,
     steep,
     total_norm,
-)
-from autograder.probes import (
-    call_and_return_arguments,
-    chain,
-    fill_gradients,
-    hold,
-    make_sgd,
-    modes_of,
-    set_mode,
-    shift_everything,
-    state_of,
-    step_of,
 )
 
 # ----------------------------------------------------------------- probes: they do, and they report

@@ -8,15 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from autograder.checking import Inputs, expect, expect_close, expect_equal, expect_tensor, short
-from autograder.probes import (
+from autograder.checking.expect import (
+    Inputs,
+    expect,
+    expect_close,
+    expect_equal,
+    expect_tensor,
+    short,
+)
+from autograder.checking.handle import Handle, Student
+from autograder.checking.probes import (
     devices_from_meta,
     gradients_of,
     modes_of,
     set_parameters,
     state_of,
 )
-from autograder.student import Handle, Student
 
 
 def output(module: nn.Module, x: Tensor) -> Tensor:

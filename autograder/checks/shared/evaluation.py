@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from autograder.checking import expect, expect_equal
+from autograder.checking.expect import expect, expect_equal
 from autograder.checks.shared.common import expect_float
 
 

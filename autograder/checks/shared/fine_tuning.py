@@ -7,11 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
-    expect,
-)
+from autograder.checking.expect import expect
+from autograder.checking.probes import hold, sgd_step, state_of
 from autograder.checks.shared.common import expect_state, fill_norm, output
-from autograder.probes import hold, sgd_step, state_of
 
 
 def step_by_groups(function, model, gradients, *settings):

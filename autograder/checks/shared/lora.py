@@ -6,8 +6,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from autograder.checking import expect, expect_equal
-from autograder.student import Handle
+from autograder.checking.expect import expect, expect_equal
+from autograder.checking.handle import Handle
 
 
 def set_adapters(model, values):

@@ -7,9 +7,9 @@ import types
 import torch
 from torch import nn
 
-from autograder.checking import expect, expect_tensor
+from autograder.checking.expect import expect, expect_tensor
+from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared import common
-from autograder.probes import hold, make_sgd
 
 
 class Model(nn.Module):

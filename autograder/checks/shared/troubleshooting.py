@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import expect, expect_close
+from autograder.checking.expect import expect, expect_close
+from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared.common import fill_norm
-from autograder.probes import hold, make_sgd
 
 
 def make_scaler(scale):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_close,
     expect_judgements,
@@ -19,12 +19,8 @@ from autograder.checking import (
     expect_raises,
     expect_shape,
 )
-from autograder.checks.shared.common import (
-    expect_state,
-    expect_timed_losses,
-    large_body,
-    output,
-)
+from autograder.checking.probes import hold, make_sgd, set_mode, state_of
+from autograder.checks.shared.common import expect_state, expect_timed_losses, large_body, output
 from autograder.checks.shared.distillation import (
     body_of,
     classifier,
@@ -32,7 +28,6 @@ from autograder.checks.shared.distillation import (
     small_resnet,
     softened,
 )
-from autograder.probes import hold, make_sgd, set_mode, state_of
 
 # -------------------------------------------------------------------------------- expected values
 

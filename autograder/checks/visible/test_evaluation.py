@@ -12,7 +12,7 @@ from sklearn import metrics
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_close,
     expect_equal,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_close,
     expect_equal,
@@ -20,6 +20,7 @@ from autograder.checking import (
     expect_raises,
     expect_tensor,
 )
+from autograder.checking.probes import hold, set_mode, set_trainable, sgd_step, state_of
 from autograder.checks.shared.common import (
     conv_net,
     expect_same_state,
@@ -42,7 +43,6 @@ from autograder.checks.shared.fine_tuning import (
     stepped,
     two_towers,
 )
-from autograder.probes import hold, set_mode, set_trainable, sgd_step, state_of
 
 # ------------------------------------------------------------------------------- count_parameters
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_close,
     expect_equal,
@@ -20,6 +20,7 @@ from autograder.checking import (
     expect_numbers,
     expect_tensor,
 )
+from autograder.checking.probes import hold, set_mode, trainable
 from autograder.checks.shared.common import conv_net, expect_on_its_device, give_parameters, output
 from autograder.checks.shared.lora import (
     adapt,
@@ -31,7 +32,6 @@ from autograder.checks.shared.lora import (
     two_towers,
     with_updates,
 )
-from autograder.probes import hold, set_mode, trainable
 
 
 def forward_on(seed, function):

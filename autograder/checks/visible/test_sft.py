@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_equal,
     expect_judgements,
@@ -17,6 +17,7 @@ from autograder.checking import (
     expect_shape,
     expect_tensor,
 )
+from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared.common import expect_state
 from autograder.checks.shared.sft import (
     PLAIN,
@@ -34,7 +35,6 @@ from autograder.checks.shared.sft import (
     sgd_by_hand,
     texts,
 )
-from autograder.probes import hold, make_sgd
 
 # ------------------------------------------------------------------------------------------ collate
 

@@ -10,13 +10,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking import (
+from autograder.checking.expect import (
     expect,
     expect_close,
     expect_equal,
     expect_judgements,
     expect_numbers,
     expect_tensor,
+)
+from autograder.checking.probes import (
+    call_and_return_arguments,
+    chain,
+    fill_gradients,
+    hold,
+    make_sgd,
+    state_of,
 )
 from autograder.checks.shared.common import (
     expect_same_state,
@@ -41,14 +49,6 @@ from autograder.checks.shared.troubleshooting import (
     sgd_on,
     steep,
     total_norm,
-)
-from autograder.probes import (
-    call_and_return_arguments,
-    chain,
-    fill_gradients,
-    hold,
-    make_sgd,
-    state_of,
 )
 
 # ----------------------------------------------------------------- probes: they do, and they report

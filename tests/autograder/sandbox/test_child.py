@@ -2,7 +2,7 @@
 
 import pytest
 
-from autograder.student import StudentError
+from autograder.sandbox.errors import StudentError
 from tests.conftest import running
 
 ODDITIES = {

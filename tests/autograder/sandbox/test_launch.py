@@ -9,11 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from autograder.cli import main
-from autograder.sandbox import bubblewrap, launch
-from autograder.sandbox.bubblewrap import SandboxError
+from autograder.sandbox import launch, outer
+from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.zygote import BASE
-from autograder.student import StudentError
 from tests.conftest import LIMITS, ROOT, descendants, running, settles, write_notebook
 
 # of this run alone: one that was killed may have left its own
@@ -148,7 +147,7 @@ def spy(sandbox):
     [
         ROOT / "autograder/checks/hidden/test_lora.py",
         ROOT / "autograder/checks/visible/test_lora.py",
-        ROOT / "autograder/checking.py",
+        ROOT / "autograder/checking/expect.py",
         ROOT / "solutions/04_lora.py",
         ROOT / "pyproject.toml",
         Path.home() / ".profile",
@@ -207,7 +206,7 @@ def test_environment_variables_do_not_come_in(tmp_path):
     """Set before the sandbox is started, as a grader's token would be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADER_TOKEN", "hunter2")
-        line = bubblewrap.command("nested", (ROOT,))
+        line = outer.command("nested", (ROOT,))
         assert "--clearenv" in line and "hunter2" not in " ".join(line)
 
 
@@ -409,7 +408,11 @@ def test_single_isolation_holds_the_same(tmp_path):
         launch.Fresh("single", (ROOT,), BASE) as single,
         running(single, SPY, DOORS, FORKS, FILL, limits=limits, call_seconds=60) as (student, _),
     ):
-        for path in (ROOT / "solutions/04_lora.py", ROOT / "autograder/checking.py", "/etc/passwd"):
+        for path in (
+            ROOT / "solutions/04_lora.py",
+            ROOT / "autograder/checking/expect.py",
+            "/etc/passwd",
+        ):
             with pytest.raises(StudentError, match=r"FileNotFound|PermissionError"):
                 student.read(str(path))
         with pytest.raises(StudentError, match=r"PermissionError|OSError"):
@@ -434,7 +437,7 @@ def test_single_isolation_holds_the_same(tmp_path):
 @pytest.fixture
 def without_bubblewrap(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    monkeypatch.setattr(bubblewrap.sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
+    monkeypatch.setattr(outer.sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
 
 
 def test_without_bubblewrap_nothing_starts(without_bubblewrap):

@@ -6,10 +6,10 @@ import signal
 import psutil
 import pytest
 
-from autograder.sandbox.bubblewrap import SandboxError
+from autograder.checking.handle import Student
+from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.process import in_words
 from autograder.sandbox.session import Death, Session
-from autograder.student import Student
 from tests.conftest import LIMITS, busy, cells, running, settles
 
 

@@ -6,9 +6,10 @@ import time
 import pytest
 import torch
 
+from autograder.checking.handle import Student
 from autograder.sandbox import session as module
+from autograder.sandbox.errors import StudentError
 from autograder.sandbox.session import Death, Exhausted, Session
-from autograder.student import Student, StudentError
 from tests.conftest import LIMITS, cells, running
 
 ENDS = """

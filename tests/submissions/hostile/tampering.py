@@ -157,10 +157,16 @@ class Hollow(ModuleType):
         return lambda *args, **kwargs: None
 
 
-hollow = ("autograder.checking", "autograder.plugin", "autograder.checks", "pytest", "peft")
+hollow = (
+    "autograder.checking.expect",
+    "autograder.checking.plugin",
+    "autograder.checks",
+    "pytest",
+    "peft",
+)
 for name in hollow:
     sys.modules[name] = Hollow(name)
-from autograder.checking import expect_close
+from autograder.checking.expect import expect_close
 
 assert expect_close("anything", "else") is None
 raise RuntimeError("made: hollow")

@@ -1,0 +1,1 @@
+"""What an instructor makes: the course, its editions, a new lesson."""

@@ -1,0 +1,123 @@
+"""The build of `course/` from `solutions/`.
+
+The release of a lesson is made from its solution notebook by nbgrader's own preprocessors. Beside
+the lessons stand two pages: ``README.md``, the table of contents, and ``SOURCES.md``.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from autograder.catalogue import lessons, questions
+from autograder.catalogue.lessons import COURSE, ROOT, Lesson, LessonError
+from autograder.catalogue.nbgrader_cells import solution_notebook
+from autograder.catalogue.sources import NO_SOURCES, sources
+
+BUILD = ROOT / "build"
+
+PAGES = Environment(
+    loader=PackageLoader("autograder"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def build(folder: Path = COURSE) -> list[Path]:
+    """Make every lesson's release, and the course's pages, under `folder`; return what is written.
+
+    Raises:
+        LessonError: this edition has no sources, or one is not in order.
+    """
+    written = _write_all(folder, released=True)
+    lessons.catalogue.cache_clear()
+    made = [lessons.read_lesson(path) for path in written]
+    pages = pages_of(made)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [*written, *(folder / name for name in pages)]
+
+
+def outdated() -> list[Path]:
+    """Return the files of `course/` that differ from what `build` makes of their sources."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = build(Path(folder))
+        return [
+            COURSE / path.relative_to(folder)
+            for path in fresh
+            if not (COURSE / path.relative_to(folder)).is_file()
+            or (COURSE / path.relative_to(folder)).read_bytes() != path.read_bytes()
+        ]
+
+
+def build_solutions(folder: Path = BUILD / "source", only: str = "") -> list[Path]:
+    """Write every solution notebook under `folder`, or `only` that of ``04_lora``; return them.
+
+    Raises:
+        LessonError: this edition has no sources, or one is not in order.
+    """
+    return _write_all(folder, released=False, only=only)
+
+
+def _write_all(folder: Path, released: bool, only: str = "") -> list[Path]:
+    if not sources():
+        raise LessonError(NO_SOURCES)
+    written = []
+    for source in sources():
+        if only not in ("", source.stem):
+            continue
+        target = folder / source.stem / f"{source.stem[3:]}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        notebook = solution_notebook(source)
+        notebook = release(notebook) if released else notebook
+        target.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def release(notebook: NotebookNode) -> NotebookNode:
+    """Return what a learner gets, by the preprocessors of nbgrader's `generate_assignment`."""
+    from nbgrader import preprocessors
+
+    names = ("LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata", "ComputeChecksums")
+    released: NotebookNode = nbformat.from_dict(notebook)
+    for name in names:
+        step = getattr(preprocessors, name)(config=Config())
+        released, _ = step.preprocess(released, {})
+    return released
+
+
+# ----------------------------------------------------------------------------------- the two pages
+
+
+def pages_of(made: Sequence[Lesson]) -> dict[str, str]:
+    """Return the pages beside these lessons, by name: the table of contents, and the sources."""
+    contents = PAGES.get_template("contents.md").render(lessons=made, minutes=minutes)
+    return {"README.md": contents, "SOURCES.md": _bibliography(made)}
+
+
+def minutes(lesson: Lesson) -> int:
+    """Return how long a lesson's tasks say that they take."""
+    text = lesson.notebook.read_text(encoding="utf-8")
+    return sum(map(int, re.findall(r"about (\d+) minutes", text)))
+
+
+def _bibliography(made: Sequence[Lesson]) -> str:
+    """Return the page of all sources, with the claims that rest on each."""
+    used: dict[str, list[str]] = defaultdict(list)
+    for lesson in made:
+        for claim in questions.claims(lesson.name):
+            for key, place in questions.cited(claim.source):
+                used[key].append(f"{lesson.name}, {claim.what}" + f": {place}" * bool(place))
+    entries = [(entry, used[key]) for key, entry in questions.bibliography().items() if used[key]]
+    return PAGES.get_template("sources.md").render(entries=entries)

@@ -1,0 +1,1 @@
+"""What there is to learn: lessons, their sources, their questions."""

@@ -1,0 +1,217 @@
+"""The handle that checks hold on a submission, and the transport for one's own notebook.
+
+`student.lora_forward(x, …)` sends a copy of the arguments to where the submission lives and
+returns a copy of the result. Plain data and tensors come out as such; any other object stays
+there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.Session`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import sys
+import time
+import types
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cloudpickle
+import torch
+
+from autograder.checking import probes
+from autograder.sandbox import memory_peak, tensors, wire
+from autograder.sandbox.child import MAX_TEXT, Executor, nowhere, printing_to
+from autograder.sandbox.errors import StudentError
+from autograder.sandbox.freezer import Took
+from autograder.sandbox.reply import value_of
+
+CALL_SECONDS = 5.0
+"""The deadline of one call, unless the check's marker says otherwise."""
+
+
+class Transport(Protocol):
+    """Takes a request to a submission and brings the reply."""
+
+    @property
+    def pid(self) -> int:
+        """Return the number of the process in which the submission lives."""
+
+    def ask(self, request: bytes, seconds: float) -> Any:
+        """Return the reply, decoded by `wire.decode`, within `seconds`."""
+
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
+        """Return what `call`, of one request, returns, and how long the answer took."""
+
+    def held_still(self, cpu: int) -> contextlib.AbstractContextManager[None]:
+        """Keep it on one CPU, and stopped except while it answers."""
+
+    def restart(self) -> None:
+        """Begin again in a new process, where it has one of its own."""
+
+
+class InProcess:
+    """The transport for a learner's own notebook: the same messages, without a sandbox."""
+
+    def __init__(
+        self, namespace: dict[str, Any], locate: Callable[[str], str | None] = lambda name: None
+    ) -> None:
+        """Serve `namespace`; `locate` names the cell of a code object's file name."""
+        self._executor = Executor(namespace, locate)
+        self.pid = os.getpid()
+        self._took = math.nan
+
+    def ask(self, request: bytes, seconds: float) -> Any:
+        """Answer here; there is no deadline but the learner's own interrupt."""
+        began = time.perf_counter()
+        with nowhere() as stream, printing_to(stream):
+            reply = self._executor.answer(request)
+        self._took = time.perf_counter() - began
+        return wire.decode(*reply)
+
+    def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
+        """Return what `call`, of one request, returns, and how long the answer took here."""
+        value = call()
+        return value, Took(self._took)
+
+    def held_still(self, cpu: int) -> contextlib.AbstractContextManager[None]:
+        """Do nothing: both sides are in the learner's own process."""
+        return contextlib.nullcontext()
+
+    def restart(self) -> None:
+        """Do nothing: the learner's process goes on."""
+
+
+class Handle:
+    """An object that stays in the submission's process."""
+
+    def __init__(self, student: Student, key: int) -> None:
+        """Stand for the object number `key` of `student`."""
+        self._student, self._key = student, key
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it with copies of the arguments; return a copy of the result."""
+        return self._student._ask("call", self, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Read an attribute of it."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._student._ask("attribute", self, (name,), {})
+
+    def __repr__(self) -> str:
+        """Say nothing of the object: it is not known here."""
+        return f"<object {self._key} of the submission>"
+
+
+class Student:
+    """A submission, as checks see it."""
+
+    def __init__(self, transport: Transport, seconds: float = CALL_SECONDS) -> None:
+        """Speak to a submission through `transport`, with `seconds` for each call."""
+        self._transport = transport
+        self._seconds = seconds
+        self._longest = MAX_TEXT
+        self._named: dict[tuple[int, str], Handle] = {}
+        """process and name → what it stood for: a check asks for a function once"""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the submission calls `name`: plain data, a tensor or a `Handle`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        key = self._transport.pid, name
+        if key in self._named:
+            return self._named[key]
+        value = self._ask("name", name, (), {})
+        if isinstance(value, Handle):
+            self._named[key] = value
+        return value
+
+    def _begin_check(self, seconds: float, longest: int) -> None:
+        """Give each call `seconds`, cut an exception's text to `longest`, ask for names anew."""
+        self._seconds, self._longest = seconds, longest
+        self._named.clear()
+
+    def run(self, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run `probe` beside the submission's objects.
+
+        It is pickled by value; it holds no expected value, and what it reports can be forged.
+        """
+        return self._ask("call", probe, args, kwargs)
+
+    def measured(self, call: Callable[[], Any]) -> tuple[Any, int]:
+        """Return what `call` returns, and the bytes by which the submission's memory rose, at most.
+
+        The kernel counts them, for the process that answers: nothing in it can lie of them.
+        """
+        try:
+            pid = self._transport.pid
+            before = memory_peak.reset(pid)
+            value = call()
+            return value, memory_peak.most(pid) - before
+        except OSError as error:
+            raise StudentError("OSError", f"its memory cannot be measured ({error})") from None
+
+    def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
+        request = _pickled((operation, target, args, kwargs))
+        reply = self._transport.ask(request, self._seconds)
+        try:
+            return self._handles(value_of(reply, self._longest))
+        except StudentError as error:
+            if error.type_name == "KeyboardInterrupt" and isinstance(self._transport, InProcess):
+                raise KeyboardInterrupt from None
+            raise
+
+    def _handles(self, value: Any) -> Any:
+        if type(value) is wire.Key:
+            return Handle(self, value.number)
+        if type(value) in (list, tuple):
+            return type(value)(self._handles(part) for part in value)
+        if type(value) is dict:
+            return {key: self._handles(part) for key, part in value.items()}
+        return value
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles a request: a handle as its number, the check file's functions by value."""
+
+    def persistent_id(self, obj: object) -> int | None:
+        return obj._key if type(obj) is Handle else None
+
+    def reducer_override(self, obj: object) -> Any:
+        if type(obj) is OrderedDict and not obj and not vars(obj):
+            return OrderedDict, ()  # the same as without this, sooner: a module has a dozen
+        if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
+            return tensors.from_bytes, tensors.as_bytes(obj)
+        return super().reducer_override(obj)
+
+
+def send_by_value(module: types.ModuleType) -> None:
+    """Let functions and classes of `module` go in whole: the submission's side cannot import it."""
+    cloudpickle.register_pickle_by_value(module)
+
+
+send_by_value(probes)
+
+
+def _pickled(request: tuple[Any, ...]) -> bytes:
+    target = request[1]
+    module = sys.modules.get(getattr(target, "__module__", None) or "")
+    known = cloudpickle.list_registry_pickle_by_value()
+    by_value = (
+        callable(target)
+        and not isinstance(target, Handle)
+        and module is not None
+        and module.__name__ not in known
+    )
+    if by_value:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        buffer = io.BytesIO()
+        _Pickler(buffer).dump(request)
+        return buffer.getvalue()
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)

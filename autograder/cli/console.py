@@ -1,0 +1,305 @@
+"""What the commands print: tables, progress, warnings. Texts of submissions are never markup."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
+from rich.table import Table
+from rich.text import Text
+
+from autograder.learner import attempts, display_bundles
+from autograder.reporting import feedback, figures
+from autograder.scores import CheckResult, Score
+from autograder.text import clean
+
+if TYPE_CHECKING:
+    from autograder.cli.doctor import Finding
+    from autograder.learner.attempts import LessonStanding
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+_STYLE = {"passed": "green", "failed": "red", "error": "red", "not_counted": "dim"}
+
+
+def plain(text: str) -> str:
+    """Return a text without the control characters that could move a terminal's cursor."""
+    return escape(clean(text))
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr; the terminal breaks its lines, so that a path stays whole."""
+    _err.print(f"[bold yellow]{plain(text)}[/]", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show that something is going on, on a terminal."""
+    with _err.status(text):
+        yield
+
+
+@contextlib.contextmanager
+def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
+    """Show a bar with the time left, `done` being there already; call the value with each score."""
+    columns = (
+        TextColumn("grading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )  # fmt: skip
+    # Without its own thread: the pool forks, and a fork must not meet a thread that holds a lock.
+    with Progress(*columns, console=_err, auto_refresh=False) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        bar.refresh()
+
+        def advance(score: Score) -> None:
+            name = plain(Path(score.submission).name)
+            bar.update(task, advance=1, description=f"{name} {score.percent:.0f} %")
+            bar.refresh()
+
+        yield advance
+
+
+def filled(problems: Iterable[str], entries: Mapping[Path, object | None]) -> bool:
+    """Show how a gradebook fills, and what could not go into it; return whether all did."""
+    well = True
+    total = sum(entry is not None for entry in entries.values())
+    for problem in track(problems, "gradebook", total, console=_err):
+        if problem:
+            well = False
+            warn(problem)
+    for path, entry in entries.items():
+        if entry is None:
+            well = False
+            warn(f"{path}: not in the gradebook: it cannot be told whose it is, and which lesson.")
+    return well
+
+
+def show_score(score: Score) -> None:
+    """Print one submission's verdict: each requirement, what was seen, the points."""
+    for problem in score.problems:
+        _out.print(f"[yellow]{plain(problem)}[/]", soft_wrap=True)
+    for task in score.tasks:
+        table = Table(title=plain(task.title), title_justify="left", expand=True)
+        table.add_column("", no_wrap=True)
+        table.add_column("Requirement", ratio=1)
+        table.add_column("Points", justify="right", no_wrap=True)
+        for check in task.checks:
+            lines = [check.message] * bool(check.message)
+            if check.figure is not None:
+                lines += figures.in_text(check.figure)
+            seen = "".join(f"\n[dim]{plain(line)}[/]" for line in lines)
+            mark = Text(feedback.MARKS[check.outcome], style=_STYLE[check.outcome])
+            points = f"{check.points:g} / {check.max_points:g}"
+            table.add_row(mark, plain(check.requirement) + seen, points)
+        _out.print(table)
+    if score.tasks:
+        _out.print(
+            f"[bold]{score.points:g} of {score.max_points:g} points of the visible checks[/]; "
+            "the hidden ones decide the rest at grading."
+        )
+
+
+def show_rechecking() -> None:
+    """Say, on a terminal, that a check has begun; its verdict takes the place of this."""
+    if _out.is_terminal:
+        _out.print("[dim]checking …[/]")
+
+
+def show_recheck(score: Score, before: Score | None, seconds: float) -> None:
+    """Print a verdict of `check --watch`: what has changed since `before` first, then what is open.
+
+    On a terminal it takes the place of the one before; elsewhere it follows it.
+    """
+    changed = _changed(score, before)
+    lines = [_headline(score, seconds)]
+    lines += [f"[yellow]{plain(problem)}[/]" for problem in score.problems]
+    if changed:
+        lines += ["", "[bold]Since the last check[/]"]
+        lines += [line for check in changed for line in _check_lines(check, check.task)]
+    elif before is not None and score.tasks:
+        lines += ["No check has passed or failed anew."]
+    lines += _open(score, {(check.task, check.name) for check in changed})
+    if _out.is_terminal:
+        _out.clear()
+    for line in [*lines, ""]:
+        _out.print(line, soft_wrap=True)
+
+
+def _headline(score: Score, seconds: float) -> str:
+    head = f"[bold]{plain(Path(score.submission).name)}[/] at {datetime.now():%H:%M:%S}"
+    if score.status == "unreadable":
+        return f"{head}: [red]cannot be checked[/]. Its next save is looked at."
+    points = f"{score.points:g} of {score.max_points:g} points of the visible checks"
+    return f"{head}: [bold]{points}[/] ({seconds:.1f} s)"
+
+
+def _changed(score: Score, before: Score | None) -> list[CheckResult]:
+    """Return the checks that came out otherwise than before."""
+    if before is None:
+        return []
+    were = {
+        (check.task, check.name): (check.outcome, check.points)
+        for task in before.tasks
+        for check in task.checks
+    }
+    checks = [check for task in score.tasks for check in task.checks]
+    same = [were.get((check.task, check.name)) == (check.outcome, check.points) for check in checks]
+    return [check for check, is_same in zip(checks, same, strict=True) if not is_same]
+
+
+def _open(score: Score, said: set[tuple[str, str]]) -> list[str]:
+    """Return what has yet to pass and is not `said`; tasks not begun and done by name only."""
+    lines, not_begun, done = [], [], []
+    for task in score.tasks:
+        if task.points == task.max_points:
+            done += [task.task] * bool(task.max_points)
+        elif not any(map(attempts.is_attempt, task.checks)):
+            not_begun.append(task.task)
+        else:
+            left = [check for check in task.checks if check.points < check.max_points]
+            left = [check for check in left if (check.task, check.name) not in said]
+            lines += ["", f"[bold]{plain(task.title)}[/] ({task.task})"] if left else []
+            lines += [line for check in left for line in _check_lines(check)]
+    names = {"Not begun": not_begun, "Done": done}
+    ends = [f"[dim]{what}: {', '.join(tasks)}[/]" for what, tasks in names.items() if tasks]
+    return lines + [""] * bool(ends) + ends
+
+
+def _check_lines(check: CheckResult, task: str = "") -> Iterator[str]:
+    mark = f"[{_STYLE[check.outcome]}]{feedback.MARKS[check.outcome]}[/]"
+    points = escape(f"[{check.points:g}/{check.max_points:g}]")
+    yield f"{mark} {plain(f'{task}: ' * bool(task) + check.requirement)} {points}"
+    for line in check.message.splitlines() if check.outcome != "passed" else ():
+        yield f"  [dim]{plain(line)}[/]"
+
+
+def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
+    """Print the class table: a row a submission, and where the results are."""
+    table = Table(title="Class", title_justify="left")
+    for name, justify in (
+        ("Submission", "left"), ("Status", "left"), ("Points", "right"), ("%", "right"),
+        ("Seconds", "right"), ("Noticed", "left"),
+    ):  # fmt: skip
+        whole = name != "Noticed"
+        table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
+    for name, score in zip(
+        feedback.page_names([Path(score.submission) for score in scores]), scores, strict=True
+    ):
+        style = "" if score.status == "graded" else "red"
+        noticed = plain(textwrap.shorten("".join(score.problems[:1]), 60, placeholder="…"))
+        points = f"{score.points:g} / {score.max_points:g}"
+        row = (plain(name), score.status, points, f"{score.percent:.0f}", f"{score.seconds:.1f}")
+        table.add_row(*row, noticed, style=style)
+    _out.print(table)
+    for score in scores:
+        if score.status != "graded":
+            reason = plain(score.problems[-1] if score.problems else score.status)
+            _err.print(
+                f"[red]{plain(score.submission)}: {score.status}[/] {reason}", soft_wrap=True
+            )
+    if manual := max((score.manual_points for score in scores), default=0.0):
+        _out.print(f"Not in these points: free text, up to {manual:g} more, for a person to grade.")
+    isolation = ", ".join(sorted({score.isolation for score in scores}))
+    text = f"Results: {plain(str(out))} (isolation: {isolation}; repeat with --seed {seed})"
+    _out.print(text, soft_wrap=True)
+
+
+def show_watching(folder: Path, graded: int) -> None:
+    """Say that a folder is being watched, and how to end it."""
+    before = f"{graded} graded before; " if graded else ""
+    text = f"Watching {plain(str(folder))}: {before}Ctrl-C ends it, with the class's table."
+    _out.print(text, soft_wrap=True)
+
+
+def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
+    """Print a line for a submission that has just been graded; `left` are still to be."""
+    points = f"{score.points:g} / {score.max_points:g} ({score.percent:.0f} %)"
+    if score.status != "graded":
+        problem = textwrap.shorten("".join(score.problems[-1:]), 100, placeholder="…")
+        points = f"[red]{score.status}[/] {plain(problem)}"
+    newer = ", its newer version" if is_newer else ""
+    more = f" [dim]{left} more to grade[/]" if left else ""
+    text = f"{datetime.now():%H:%M:%S} {plain(name)}{newer}: {points}, {score.seconds:.1f} s{more}"
+    _out.print(text, soft_wrap=True)
+
+
+def show_catalogue(entries: Sequence[dict[str, Any]]) -> None:
+    """Print the lessons with their tasks."""
+    for entry in entries:
+        total = sum(task["points"] for task in entry["tasks"])
+        title = f"{entry['lesson']}: {entry['title']} ({total:g} points)"
+        table = Table(title=title, title_justify="left")
+        for name in ("Task", "Points", "Visible checks", "Hidden checks"):
+            table.add_column(name, justify="left" if name == "Task" else "right")
+        for task in entry["tasks"]:
+            by_person = task["graded_by"] == "person"
+            hidden = "graded by a person" if by_person else str(task["hidden_checks"])
+            visible = "" if by_person else str(task["visible_checks"])
+            table.add_row(task["task"], f"{task['points']:g}", visible, hidden)
+        _out.print(table)
+
+
+def show_progress(standings: Sequence[LessonStanding]) -> None:
+    """Print where the learner stands: a row a lesson."""
+    columns = ("Lesson", "Tasks done", "Visible points", "Last practised", "Cards due")
+    table = _right_aligned("Progress", columns)
+    for each in standings:
+        tasks, points = f"{each.done} / {each.countable}", f"{each.points:g} / {each.maximum:g}"
+        new = f" (+ {each.cards.new} new)" if each.cards.new else ""
+        table.add_row(
+            plain(each.lesson),
+            tasks,
+            points,
+            display_bundles.day(each.when),
+            f"{each.cards.due}{new}",
+        )
+    _out.print(table)
+    _out.print(attempts.NOTE)
+
+
+def show_tasks(standing: LessonStanding) -> None:
+    """Print where the learner stands in one lesson: a row a task."""
+    columns = ("Task", "", "Visible points", "Last", "Attempts", "Last practised")
+    table = _right_aligned(plain(standing.title), columns)
+    for task in standing.tasks:
+        done, tried = task.practised, "[green]✓[/]" if task.done else ""
+        points = f"{task.best:g} / {task.maximum:g}" if task.maximum else "at grading"
+        last, tries = (f"{done.last:g}", str(done.attempts)) if done else ("", "")
+        when = display_bundles.day(done.when if done else None)
+        table.add_row(plain(task.task), tried, points, last, tries, when)
+    _out.print(table)
+    _out.print(attempts.NOTE)
+
+
+def _right_aligned(title: str, columns: Sequence[str]) -> Table:
+    """Return a table whose first column is text and whose others are figures."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name == columns[0] else "right")
+    return table
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Print what `doctor` found."""
+    table = Table(show_header=False)
+    for finding in findings:
+        mark = "[green]✓[/]" if finding.good else "[red]✗[/]" if finding.needed else "[yellow]–[/]"
+        table.add_row(mark, finding.name, plain(finding.found))
+    _out.print(table)
+    for finding in findings:  # outside the table: a command must be copied whole
+        if finding.mend:
+            _out.print(f"[bold]{finding.name}:[/] {plain(finding.mend)}", soft_wrap=True)

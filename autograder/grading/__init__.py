@@ -1,0 +1,1 @@
+"""From a submission to its score, from many to a journal."""

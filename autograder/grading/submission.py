@@ -1,0 +1,248 @@
+"""One submission, from its notebook to a `Score`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autograder.catalogue import lessons, reference
+from autograder.catalogue.lessons import (
+    DEMONSTRATION,
+    Lesson,
+    LessonError,
+    Task,
+    lesson_named,
+    lesson_of,
+)
+from autograder.checking import gpu_race, plugin
+from autograder.checking.expect import CheckFailed
+from autograder.checking.gpu_race import Arena, Nowhere
+from autograder.checking.handle import Student
+from autograder.notebook import Cell, NotebookError, Submission, read
+from autograder.sandbox import zygote
+from autograder.sandbox.errors import SandboxError
+from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox.session import Exhausted, Session
+from autograder.scores import CheckResult, Score, TaskScore
+
+TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
+"""Seconds for one submission, and for one of its tasks."""
+DEATHS_PER_TASK = 2
+NOWHERE = Nowhere()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run grades: the same for all its submissions."""
+
+    seed: int = 0
+    timeout: float = TIMEOUT
+    task_timeout: float = TASK_TIMEOUT
+    limits: Limits = field(default_factory=Limits)
+    hidden: bool = True
+    checks: Path | None = None
+    """a folder with checks of the instructor's own"""
+    lesson: str | None = None
+    tasks: tuple[str, ...] | None = None
+
+
+def grade(
+    path: Path,
+    sandbox: Sandbox,
+    options: Options,
+    again: bool = False,
+    arena: Arena | Nowhere = NOWHERE,
+) -> Score:
+    """Grade one notebook; as `graded`, with nothing of it left."""
+    with graded(path, sandbox, options, again, arena) as score:
+        return score
+
+
+@contextlib.contextmanager
+def graded(
+    path: Path,
+    sandbox: Sandbox,
+    options: Options,
+    again: bool = False,
+    arena: Arena | Nowhere = NOWHERE,
+) -> Iterator[Score]:
+    """Yield the score of one notebook as soon as it is known, and then end its processes.
+
+    Args:
+        path: the notebook.
+        sandbox: where it runs.
+        options: how it is graded.
+        again: whether this is a second try.
+        arena: where it runs for the checks that need a GPU.
+
+    Raises:
+        SandboxError: the warm process is gone, cannot close a child off, or somebody killed one.
+        plugin.BrokenChecks: the checks cannot be collected.
+    """
+    start = time.monotonic()
+    try:
+        submission = read(path)
+        lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
+    except (NotebookError, LessonError) as error:
+        seconds = time.monotonic() - start
+        yield Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
+        return
+    files = plugin.files(lesson.name, options.hidden, options.checks)
+    cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
+    problems = _look_over(submission, lesson)
+    with (
+        Session(sandbox, cells, options.limits, options.timeout, again) as session,
+        _reference(lesson, sandbox, options) as reference,
+    ):
+        guard = _Guard(session, options)
+
+        def on_gpu(bound: float, seconds: float) -> gpu_race.Race | Nowhere:
+            if isinstance(arena, Nowhere):
+                return arena
+            its = _reference_cells(lesson)
+            return gpu_race.Race(arena, cells, its, options.limits, bound, seconds)
+
+        checks = plugin.Plugin(
+            Student(session), options.seed, options.tasks, guard, reference, on_gpu
+        )
+        with contextlib.suppress(Exhausted):  # the checks fail, and say so
+            session.prepare()
+        try:
+            results = plugin.run(checks, files)
+        finally:  # whatever the checks made of it
+            if refused := session.refused or checks.refused:
+                raise refused
+        status = "graded"
+        if session.exhausted is not None:
+            status = session.exhausted.kind
+            problems.append(str(session.exhausted))
+        yield Score(
+            str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
+            tuple(session.problems + problems),
+            tasks=_by_task(lesson, results, options.tasks),
+            manual_points=lesson.manual_points,
+            pending=tuple(
+                {"task": task, "text": cell.source if cell else ""}
+                for task, cell in lessons.free_text(submission, lesson).items()
+            ),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _reference(
+    lesson: Lesson, sandbox: Sandbox, options: Options
+) -> Iterator[Callable[[], Student]]:
+    """Yield what starts the lesson's reference in a sandbox like the submission's, once."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def reference() -> Student:
+            session = Session(sandbox, _reference_cells(lesson), options.limits, options.timeout)
+            stack.enter_context(session).prepare()
+            if session.problems:
+                raise SandboxError(f"the reference of {lesson.name}: {session.problems[0]}")
+            return Student(session)
+
+        yield reference
+
+
+def _reference_cells(lesson: Lesson) -> list[Cell]:
+    """Return a reference's code as one cell, which runs sooner than many."""
+    texts = (text for _, text in reference.reference_cells(lesson.name))
+    return [Cell(1, "\n\n".join(texts))]
+
+
+class _Guard:
+    """Called before each check: brings the submission back to life, or says why it is not run."""
+
+    def __init__(self, session: Session, options: Options) -> None:
+        self._session, self._seconds = session, options.task_timeout
+        self._task = ""
+        self._deaths = 0
+
+    def __call__(self, task: str) -> None:
+        is_new, self._task = task != self._task, task
+        if is_new:
+            self._deaths = 0
+            self._session.begin_task(self._seconds)
+        if self._session.task_is_over:
+            raise CheckFailed(f"Not run. {self._session.task_is_over}")
+        if self._session.alive:
+            return
+        self._deaths += not is_new  # a new task does not pay for the one before
+        if self._deaths >= DEATHS_PER_TASK:
+            raise CheckFailed(f"Not run: its process ended {DEATHS_PER_TASK} times in this task.")
+        try:
+            self._session.prepare()
+        except Exhausted as end:
+            raise CheckFailed(f"Not run. {end}") from None
+
+
+def imports(path: Path, options: Options) -> tuple[str, ...]:
+    """Return the modules that a warm process for this notebook alone had best import.
+
+    Those of its cells, and those of the checks, which run code of theirs beside it. What is not
+    among them is imported when it is needed; so nothing is wrong where the notebook cannot be read.
+    """
+    try:
+        submission = read(path)
+        lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
+    except (NotebookError, LessonError):
+        return zygote.BASE
+    cells = [cell.source for cell in submission.code if not _is_skipped(cell, lesson)]
+    checks = plugin.texts(lesson.name, options.hidden, options.checks)
+    return zygote.named([*checks, *cells])
+
+
+def _is_skipped(cell: Cell, lesson: Lesson) -> bool:
+    """Whether a cell is a demonstration: tagged so, and no answer, whatever its tags say."""
+    asked = {name for task in lesson.tasks for name in task.names}
+    tagged = DEMONSTRATION in cell.tags and not asked & set(cell.names)
+    return tagged or lesson.is_demonstration(cell.source)
+
+
+def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
+    """Say which task is missing and which is there twice, by what the cells define."""
+    places: dict[str, list[int]] = {}
+    for cell in submission.code:
+        for name in cell.names:
+            places.setdefault(name, []).append(cell.number)
+    problems = []
+    for task in lesson.tasks:
+        if task.names and not any(name in places for name in task.names):
+            problems.append(
+                f"{task.name}: no cell defines {' or '.join(task.names)}. "
+                "Was the cell deleted or renamed, or does it not parse?"
+            )
+        for name in task.names:
+            if len(set(places.get(name, []))) > 1:
+                cells = ", ".join(map(str, places[name]))
+                problems.append(
+                    f"{task.name}: {name} is defined in cells {cells}; the last one counts."
+                )
+    return problems
+
+
+def _by_task(
+    lesson: Lesson, results: Sequence[CheckResult], only: tuple[str, ...] | None
+) -> tuple[TaskScore, ...]:
+    return tuple(
+        _task_score(task, [result for result in results if result.task == task.name])
+        for task in lesson.tasks
+        if not task.manual and (only is None or task.name in only)
+    )
+
+
+def _task_score(task: Task, checks: list[CheckResult]) -> TaskScore:
+    counted = [check for check in checks if check.outcome != "not_counted"]
+    return TaskScore(
+        task.name,
+        task.title,
+        round(sum(check.points for check in counted), 4),
+        round(sum(check.max_points for check in counted), 4),
+        tuple(checks),
+    )

@@ -1,0 +1,1 @@
+"""What a learner meets: verdicts, a record of practice, cards, a quiz."""

@@ -1,0 +1,132 @@
+"""What a learner meets in a notebook: the verdict on a task, and the reference after an attempt."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import Code, display
+
+from autograder.catalogue import questions
+from autograder.catalogue.lessons import Lesson, Task, task_lesson
+from autograder.catalogue.reference import reference, reference_source
+from autograder.catalogue.sources import sources
+from autograder.checking import plugin
+from autograder.checking.handle import InProcess, Student
+from autograder.learner import attempts, display_bundles
+from autograder.learner.record import StoreError
+from autograder.reporting import feedback
+from autograder.sandbox.child import kernel_locator
+from autograder.sandbox.errors import StudentError
+from autograder.scores import CheckResult
+
+_attempted: set[str] = set()
+
+
+def check(task: str) -> float:
+    """Run a task's visible checks on the notebook that this runs in; return the points earned."""
+    if os.environ.get("NBGRADER_EXECUTION") == "autograde":
+        raise RuntimeError(
+            "check() was called by `nbgrader autograde` in the submission's own kernel, where no "
+            "score can be trusted. Grade with `autograder grade`, or start nbgrader where an "
+            "nbgrader_config.py calls autograder.lms.nbgrader.configure(get_config())."
+        )
+    lesson, student = task_lesson(task), _notebook()
+    entry = next(entry for entry in lesson.tasks if entry.name == task)
+    is_question = task.endswith(questions.KINDS)
+    still_open = _still_open(entry, student) if is_question else 0
+    # A question is judged at once, where its key is at hand, but only as a whole: no answer is
+    # found by trying.
+    results = run_checks(lesson, task, student, hidden=is_question and not still_open)
+    if not still_open and any(map(attempts.is_attempt, results)):
+        _attempted.add(task)
+    display(feedback.verdict(task, results, entry.points), raw=True)
+    if still_open:
+        print(f"{still_open} still open. Once every one is answered, they are judged.")
+    elif task.endswith(questions.STATEMENTS) and sources():
+        display(
+            display_bundles.reasons(questions.statements(lesson.name), student.judged), raw=True
+        )
+    if not still_open:
+        attempts.record({task: results}, print)
+    return float(sum(result.points for result in results))
+
+
+def run_checks(
+    lesson: Lesson, task: str, student: Student, hidden: bool = False
+) -> list[CheckResult]:
+    """Return what came of a task's visible checks on `student`, or of all that are at hand."""
+    seed = plugin.drawn_seed()
+    with _random_state_kept():
+        checks = plugin.Plugin(student, seed, (task,), reference=lambda: _reference(lesson.name))
+        return plugin.run(checks, plugin.files(lesson.name, hidden))
+
+
+def _reference(lesson: str) -> Student:
+    """Return a lesson's reference, in this very process, without what earlier checks made there.
+
+    Raises:
+        LessonError: this edition has none.
+    """
+    return Student(InProcess(vars(reference(lesson))))
+
+
+def _still_open(task: Task, student: Student) -> int:
+    """Return how many of a question's answers are None, or missing."""
+    answers: list[object] = []
+    for name in task.names:
+        try:
+            value = getattr(student, name)
+        except StudentError:
+            value = None
+        answers += value.values() if type(value) is dict else [value]
+    return sum(answer is None for answer in answers)
+
+
+def show_reference(task: str) -> None:
+    """Show the reference for a task, once an answer of one's own has been checked."""
+    task_lesson(task)
+    if not sources():
+        print(f"The class edition has no reference for {task}: it is your instructor's to show.")
+        return
+    if task not in _attempted:
+        print(f'Try it first: write an answer and run check("{task}"); then this shows ours.')
+        return
+    display(Code(reference_source(task), language="python"))
+
+
+def progress() -> None:
+    """Show where the learner stands in every lesson."""
+    try:
+        with _random_state_kept():
+            standings = attempts.standings(print)
+    except StoreError as error:
+        print(error)
+        return
+    display(display_bundles.standing(standings), raw=True)
+
+
+def _notebook() -> Student:
+    """Return the student whose code is the running notebook, or script."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is None:
+        return Student(InProcess(vars(sys.modules["__main__"])))
+    return Student(InProcess(shell.user_ns, kernel_locator()))
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Leave the notebook's random streams as they were: a check draws from none of them."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

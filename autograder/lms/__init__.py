@@ -1,0 +1,1 @@
+"""The worlds that instructors have: nbgrader, its gradebook, Gradescope."""

@@ -1,0 +1,208 @@
+"""nbgrader's gradebook, filled from a run of `grade`, and the course that it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_notebook
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.apps.baseapp import NbGrader
+from nbgrader.coursedir import CourseDirectory
+from sqlalchemy.exc import SQLAlchemyError
+
+from autograder import notebook
+from autograder.authoring import build
+from autograder.catalogue import lessons, sources
+from autograder.grading import journal
+from autograder.lms import nbgrader
+from autograder.notebook import NotebookError
+from autograder.reporting import feedback, submission_names
+
+
+class GradebookError(Exception):
+    """A gradebook or course that cannot be used; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A submission as nbgrader keeps it: ``submitted/STUDENT/ASSIGNMENT/LESSON.ipynb``."""
+
+    path: Path
+    student: str
+    assignment: str
+
+
+class Course:
+    """The nbgrader course of the working directory, as its ``nbgrader_config.py`` has it."""
+
+    def __init__(self, url: str = "") -> None:
+        """Read the configuration, and open the gradebook at `url`, or the course's own.
+
+        Raises:
+            GradebookError: the gradebook cannot be opened.
+        """
+        # nbgrader runs alembic by its name, which is found only where the environment is active
+        programs = str(Path(sys.executable).parent)
+        os.environ["PATH"] = os.pathsep.join([programs, os.environ.get("PATH", os.defpath)])
+        app = NbGrader()
+        app.log.handlers.clear()
+        app.load_config_file()
+        nbgrader.configure(app.config)
+        if url:
+            app.config.CourseDirectory.db_url = url
+        self._config = app.config
+        self._directory = CourseDirectory(config=app.config)
+        scheme, _, file = self._directory.db_url.partition(":///")
+        if scheme == "sqlite":
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        with self._book():
+            pass
+
+    @contextlib.contextmanager
+    def _book(self) -> Iterator[Gradebook]:
+        try:
+            with Gradebook(self._directory.db_url, self._directory.course_id) as book:
+                yield book
+        except (SQLAlchemyError, ImportError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            ways = "Is the server running, and the URL as in postgresql+psycopg://user@host/name?"
+            raise GradebookError(f"the gradebook cannot be used ({reason}). {ways}") from None
+
+    @property
+    def submitted(self) -> Path:
+        """The folder of all submissions."""
+        step = self._directory.submitted_directory
+        return Path(self._directory.format_path(step, ".", ".")).resolve()
+
+    def enter(
+        self, paths: Sequence[Path], lesson: str | None, force: bool
+    ) -> dict[Path, Entry | None]:
+        """Return what each of `paths` is in the course; what lies elsewhere is copied into it.
+
+        A notebook ``alice.ipynb`` is the student alice's; one called as its lesson is, as in
+        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None.
+
+        Raises:
+            GradebookError: two notebooks are one student's, or another one is there already and
+                `force` is off.
+        """
+        entries = {path: self._entry(path, lesson) for path in paths}
+        taken: dict[Path, Path] = {}
+        for path, entry in entries.items():
+            if entry is None:
+                continue
+            if (other := taken.setdefault(entry.path, path)) != path:
+                raise GradebookError(
+                    f"{other} and {path} are both {entry.student}'s {entry.assignment}. "
+                    "Name each notebook, or its folder, after its student."
+                )
+        for path, entry in entries.items():
+            if entry is not None and entry.path != _in_place(path):
+                _copy(path, entry.path, force)
+        return entries
+
+    def _entry(self, path: Path, named: str | None) -> Entry | None:
+        place = _in_place(path)
+        if place.is_relative_to(self.submitted):
+            parts = place.relative_to(self.submitted).parts
+            return Entry(place, *parts[:2]) if len(parts) == 3 else None
+        try:
+            submission = notebook.read(path)
+            lesson = lessons.lesson_named(named) if named else lessons.lesson_of(submission)
+        except (NotebookError, lessons.LessonError):
+            return None
+        assignment = lesson.notebook.parent.name
+        student = feedback.safe(submission_names.student(str(place))[0])
+        return Entry(
+            self.submitted / student / assignment / f"{lesson.name}.ipynb", student, assignment
+        )
+
+    def fill(self, run: Path, entries: Sequence[Entry]) -> Iterator[str]:
+        """Put what a run of `grade` left in `run` into the gradebook, by `nbgrader autograde`.
+
+        Yields a sentence for each entry once it is done, empty where all is well. Manual grades and
+        comments stay; late penalties are the course's.
+
+        Raises:
+            GradebookError: the gradebook or the course cannot be used.
+            KeyboardInterrupt: what was filled stays; the same command with `--resume` fills all.
+        """
+        self._config.GradeInSandbox.results = str(run.resolve())
+        api = NbGraderAPI(self._directory, config=self._config)
+        api.log.setLevel(logging.ERROR)
+        for assignment in dict.fromkeys(entry.assignment for entry in entries):
+            self._announce(api, assignment)
+        status = {Path(score.submission): score.status for score in journal.load(run).scores}
+        for entry in entries:
+            if status[entry.path] == "unreadable":  # not for nbgrader's reader either
+                self._flag(entry)
+                yield ""
+                continue
+            done = api.autograde(entry.assignment, glob.escape(entry.student), force=True)
+            if done.get("error", "").rstrip().endswith("KeyboardInterrupt"):  # it catches that, too
+                raise KeyboardInterrupt
+            yield "" if done["success"] else f"{entry.path}: {_last_line(done)}"
+
+    def _flag(self, entry: Entry) -> None:
+        with self._book() as book:
+            book.update_or_create_student(entry.student)
+            book.update_or_create_submission(entry.assignment, entry.student)
+        nbgrader.flag(
+            {
+                "student": entry.student,
+                "assignment": entry.assignment,
+                "notebook": entry.path.stem,
+                "db_url": self._directory.db_url,
+            }
+        )
+
+    def _announce(self, api: NbGraderAPI, assignment: str) -> None:
+        """Have the gradebook know an assignment: by `nbgrader generate_assignment`, where it can.
+
+        Raises:
+            GradebookError: this edition cannot make it.
+        """
+        with self._book() as book, contextlib.suppress(MissingEntry):
+            book.find_assignment(assignment)
+            return
+        step = self._directory.source_directory
+        source = Path(self._directory.format_path(step, ".", assignment))
+        if not any(source.glob("*.ipynb")) and sources.sources():
+            build.build_solutions(source.parent, only=assignment)
+        made = api.generate_assignment(assignment)
+        if not made["success"]:
+            raise GradebookError(
+                f"the gradebook does not know {assignment}, and `nbgrader generate_assignment` "
+                f"cannot make it: {_last_line(made)}"
+            )
+
+
+def _in_place(path: Path) -> Path:
+    # the folder itself, not where a link in it leads: that would be the submission's choice
+    return path.parent.resolve() / path.name
+
+
+def _copy(path: Path, target: Path, force: bool) -> None:
+    submission = notebook.read(path)
+    copy = new_notebook(cells=[notebook.bare(cell) for cell in submission.cells])
+    text = nbformat.writes(copy) + "\n"
+    if target.exists() and not force and target.read_text(encoding="utf-8") != text:
+        raise GradebookError(
+            f"{target} is another notebook than {path}. Add --force to replace it."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def _last_line(done: dict[str, str]) -> str:
+    lines = (done.get("log") or done.get("error") or "").strip().splitlines()
+    return lines[-1] if lines else "nbgrader gave no reason"

@@ -1,0 +1,1 @@
+"""What is told of scores: pages, pictures, tables, files for other programs."""

@@ -1,0 +1,113 @@
+"""How feedback is worded: the verdict in a notebook, and a submission's page.
+
+Every text that comes from a submission is escaped by jinja2; a page loads and runs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from autograder.reporting import figures
+from autograder.scores import CheckResult, Score
+
+MARKS = {
+    "passed": "✓ passed",
+    "failed": "✗ failed",
+    "error": "✗ error",
+    "not_counted": "– not counted",
+}
+
+MAX_NAME = 80
+"""Bytes of a submission's name, and of its folder's, in the name of its page."""
+
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What no page may hold: control characters and what is no character."""
+
+
+def _fit(value: object) -> object:
+    """Return what a template prints as a page can hold it; markup of our own is left alone."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _ODD.sub("\ufffd", value.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+_pages = Environment(
+    loader=PackageLoader("autograder"),
+    autoescape=True,
+    finalize=_fit,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_pages.globals["marks"] = MARKS
+
+_pages.globals["bars_of"] = figures.bars
+_pages.globals["in_words"] = figures.sentence
+
+
+def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str, str]:
+    """Return a task's verdict as a display bundle: ``text/html`` and ``text/plain``.
+
+    `total` is what the task is worth; what the visible checks do not decide is decided at grading.
+    """
+    said = summary(results, total)
+    page = _pages.get_template("verdict.html")
+    lines = [f"{task}: {said}"]
+    for result in results:
+        earned = f"{result.points:g}/{result.max_points:g}"
+        lines.append(f"  {MARKS[result.outcome]:8} {result.requirement} [{earned}]")
+        seen = result.message.splitlines()
+        if result.figure is not None:
+            seen += figures.in_text(result.figure)
+        lines += [f"           {line}" for line in seen]
+    return {
+        "text/html": page.render(task=task, results=results, summary=said),
+        "text/plain": "\n".join(lines),
+    }
+
+
+def summary(results: Sequence[CheckResult], total: float) -> str:
+    """Say how many points are earned, and how many are decided only at grading."""
+    earned = sum(result.points for result in results)
+    decided = sum(result.max_points for result in results if result.outcome != "not_counted")
+    later = f", {total - decided:g} decided at grading" if total > decided else ""
+    return f"{earned:g} of {total:g} points{later}"
+
+
+def write_page(path: Path, name: str, score: Score) -> None:
+    """Write the feedback page of a submission called `name`."""
+    path.write_text(render("feedback.html", name=name, score=score), encoding="utf-8")
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page, or a part of one: every text in `values` is escaped, and fit for a file."""
+    return _pages.get_template(template).render(values)
+
+
+def page_names(paths: Sequence[Path]) -> list[str]:
+    """Return a file name, without suffix, for each submission: short, safe and unique."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        stem = safe(path.stem)
+        for name in (stem, f"{safe(path.parent.name)}-{stem}"):
+            if name.casefold() not in taken:
+                break
+        number = 2
+        base = name
+        while name.casefold() in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def safe(text: str) -> str:
+    """Return a text as part of a file name, on any system."""
+    kept = re.sub(r"[^\w.-]+", "_", text).strip("._").encode()[:MAX_NAME]
+    return kept.decode(errors="ignore") or "submission"

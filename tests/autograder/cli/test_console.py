@@ -1,0 +1,104 @@
+"""What the commands print: texts of submissions are never markup, nor commands to a terminal."""
+
+import pytest
+
+from autograder.cli import console
+from autograder.cli.doctor import Finding
+from tests.autograder.grading.test_journal import score
+from tests.autograder.reporting.test_feedback import hostile_score, standing
+
+ODD = "[red]x[/red] [link=http://x]y[/link] [/] \x1b[2J\x1b]0;title\x07\r\x08\u202e\ud800 \x9b5n"
+
+
+def expect_harmless(text):
+    for char in "\x1b\r\x08\u202e\ud800\x07\x9b":
+        assert char not in text
+    text.encode("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_plain_drops_what_moves_a_cursor_and_keeps_the_rest():
+    expect_harmless(console.plain(ODD))
+    assert console.plain("α × ✓ – 例\n\tb") == "α × ✓ – 例\n\tb"
+
+
+def test_a_score_is_printed_as_it_is(capsys):
+    console.show_score(hostile_score())
+    console.show_score(score(problems=(ODD,)))
+    printed = capsys.readouterr().out
+    expect_harmless(printed)
+    assert "[red]x[/red]" in printed
+    assert "<script>" in printed
+    assert "2.5 of 4 points" in printed
+
+
+def test_a_class_is_printed_with_what_went_wrong(capsys, tmp_path):
+    broken = score(ODD, status="unreadable", problems=(ODD,), tasks=(), isolation="nested")
+    console.show_class([score("good.ipynb"), broken], tmp_path, seed=7)
+    said = capsys.readouterr()
+    expect_harmless(said.out)
+    expect_harmless(said.err)
+    assert "good" in said.out and "graded" in said.out and "62" in said.out
+    assert "nested" in said.out and "--seed 7" in said.out
+    assert "unreadable" in said.err and "[red]x[/red]" in said.err
+
+
+def test_a_catalogue_is_printed(capsys):
+    tasks = [
+        {
+            "task": "t",
+            "points": 3.0,
+            "graded_by": "checks",
+            "visible_checks": 1,
+            "hidden_checks": 2,
+        },
+        {
+            "task": "e",
+            "points": 9.0,
+            "graded_by": "person",
+            "visible_checks": 0,
+            "hidden_checks": 0,
+        },
+    ]
+    console.show_catalogue([{"lesson": "lora", "title": "LoRA", "tasks": tasks}])
+    printed = capsys.readouterr().out
+    assert "12 points" in printed and "graded by a person" in printed
+
+
+def test_findings_are_printed_with_the_way_to_mend_them(capsys):
+    console.show_findings(
+        [
+            Finding("python", "3.11", good=True),
+            Finding("sandbox", ODD, good=False, mend="apt-get install bubblewrap"),
+        ]
+    )
+    printed = capsys.readouterr().out
+    expect_harmless(printed)
+    assert "apt-get install bubblewrap" in printed and "✓" in printed and "✗" in printed
+
+
+def test_a_learner_s_progress_is_printed_as_it_is(capsys):
+    console.show_progress([standing(ODD)])
+    console.show_tasks(standing(ODD))
+    printed = capsys.readouterr().out
+    expect_harmless(printed)
+    assert "1 / 2" in printed and "2.5 / 5" in printed and "3 (+ 4 new)" in printed
+    assert "at grading" in printed and printed.count("hidden checks decide") == 2
+
+
+def test_progress_survives_odd_names(capsys):
+    with console.progress(2, done=0) as advance:
+        advance(score(ODD))
+        advance(score("b.ipynb"))
+    expect_harmless(capsys.readouterr().out)
+
+
+def test_a_warning_is_printed_to_stderr(capsys):
+    console.warn(ODD)
+    said = capsys.readouterr()
+    assert said.out == ""
+    expect_harmless(said.err)

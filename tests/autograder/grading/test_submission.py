@@ -1,0 +1,286 @@
+"""From a notebook to its score: fairness, and what a death costs."""
+
+import nbformat
+import pytest
+
+from autograder.catalogue import nbgrader_cells, sources
+from autograder.checking import plugin
+from autograder.grading.submission import Options, grade, imports
+from autograder.sandbox import launch, session, zygote
+from tests.conftest import (
+    LIMITS,
+    lora,
+    reference_cells,
+    running,
+    write_notebook,
+)
+
+TASKS = ("lora_forward", "rank_for_budget")
+OPTIONS = Options(seed=1, limits=LIMITS, tasks=TASKS)
+QUICK = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False)
+
+
+@pytest.fixture(autouse=True)
+def short_deadlines(monkeypatch):
+    monkeypatch.setattr(plugin, "CALL_SECONDS", 1.5)
+    monkeypatch.setattr(session, "CELL_SECONDS", 3.0)
+
+
+@pytest.fixture
+def graded(sandbox, tmp_path):
+    """Grade a notebook of these cells."""
+
+    def made(cells, options=QUICK):
+        return grade(write_notebook(tmp_path / "lora.ipynb", cells), sandbox, options)
+
+    return made
+
+
+def by_task(score):
+    return {task.task: task.points / task.max_points for task in score.tasks}
+
+
+def test_right_answers_get_full_marks(graded):
+    score = graded(reference_cells(), OPTIONS)
+    assert (score.status, score.percent, score.isolation) == ("graded", 100.0, "nested")
+    assert score.lesson == "lora"
+    assert [task.task for task in score.tasks] == list(TASKS)
+    assert score.problems == ()
+
+
+# ------------------------------------------------------------------------------- what a death costs
+
+RUINED = {
+    "an endless loop": "while True:\n        pass",
+    "an ended process": "import os\n    os._exit(0)",
+    "a segfault": "import ctypes\n    ctypes.string_at(0)",
+    "all memory": "x = []\n    while True:\n        x.append(bytearray(1 << 24))",
+    "an exit": "raise SystemExit",
+    "an interrupt": "raise KeyboardInterrupt",
+    "no recursion's end": "return lora_forward(*args, **kwargs)",
+    "an object that equals all": (
+        "class Equal:\n        __eq__ = lambda self, other: True\n"
+        "        __getattr__ = lambda self, name: self\n"
+        "        __call__ = lambda self, *a, **k: self\n    return Equal()"
+    ),
+    "a lying tensor": (
+        "class Liar(torch.Tensor):\n        __eq__ = lambda self, other: True\n"
+        "    return (args[0] @ args[1].T).as_subclass(Liar)"
+    ),
+    "NaN": "return args[0] @ args[1].T * float('nan')",
+    "the right shape by broadcasting": "return (args[0] @ args[1].T)[..., :1, :1]",
+    "a wrong dtype": "return (args[0] @ args[1].T).double()",
+    "a list": "return (args[0] @ args[1].T).tolist()",
+    "nothing": "return None",
+}
+
+
+@pytest.mark.parametrize("body", RUINED.values(), ids=RUINED.keys())
+def test_a_ruined_task_costs_itself_alone(graded, body):
+    ruined = f"def lora_forward(*args, **kwargs):\n    {body}"
+    score = graded(reference_cells(lora_forward=ruined))
+    assert score.status == "graded"
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    assert all(check.message for check in score.tasks[0].checks)
+
+
+def test_a_ruined_last_task_does_not_reach_back(graded):
+    ruined = "def rank_for_budget(*args):\n    import os\n    os._exit(1)"
+    score = graded(reference_cells(rank_for_budget=ruined))
+    assert by_task(score) == {"lora_forward": 1.0, "rank_for_budget": 0.0}
+
+
+def test_no_more_than_two_deaths_are_waited_for_in_a_task(graded):
+    loop = "def lora_forward(*args, **kwargs):\n    while True: pass"
+    score = graded(reference_cells(lora_forward=loop), OPTIONS)
+    ran = [check for check in score.tasks[0].checks if "Not run" not in check.message]
+    assert len(score.tasks[0].checks) > 3
+    assert len(ran) == 2
+    assert score.seconds < 30
+
+
+@pytest.mark.parametrize("cell", ["while True: pass", "import os; os._exit(0)"])
+def test_a_cell_that_hangs_is_left_out(graded, cell):
+    score = graded([cell, *reference_cells()])
+    assert by_task(score) == {"lora_forward": 1.0, "rank_for_budget": 1.0}
+    assert any(p.startswith("Cell 1: ") and "left out" in p for p in score.problems)
+
+
+def test_the_submission_s_deadline_ends_it_with_a_status(graded):
+    cells = reference_cells(lora_forward="def lora_forward(*a, **k):\n    while True: pass")
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, timeout=1.0)
+    score = graded(cells, options)
+    assert score.status == "timeout"
+    assert score.points == 0
+    assert score.max_points == graded(reference_cells()).max_points
+    assert not [c for task in score.tasks for c in task.checks if c.outcome == "error"]
+
+
+def test_a_task_s_deadline_ends_that_task_alone(graded):
+    slow = "import time\ndef lora_forward(*a, **k): time.sleep(0.8)"
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, task_timeout=1.0)
+    score = graded(reference_cells(lora_forward=slow), options)
+    assert score.status == "graded"
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    messages = [check.message for check in score.tasks[0].checks]
+    assert messages[1:] and all("The task's 1 s are used up." in text for text in messages[1:])
+
+
+def test_a_deadline_that_passes_in_the_last_check_is_a_timeout_too(graded):
+    cells = reference_cells(rank_for_budget="def rank_for_budget(*a):\n    while True: pass")
+    options = Options(seed=1, limits=LIMITS, tasks=("rank_for_budget",), hidden=False, timeout=2.0)
+    score = graded(cells, options)
+    assert score.status == "timeout", [check.message for check in score.tasks[0].checks]
+    assert {check.outcome for check in score.tasks[0].checks} == {"failed"}
+
+
+# ----------------------------------------------------------------------------------------- fairness
+
+SCRATCH = """
+%matplotlib inline
+%cd /tmp
+!echo hello
+answer = input("Ready? ")
+import warnings, sys
+warnings.warn("careful")
+print("x" * 10_000, file=sys.stderr)
+1 / 0
+"""
+
+
+def test_scratch_cells_cost_nothing(graded):
+    odd = ["This is no Python.", SCRATCH, "raise SystemExit", *reference_cells(), SCRATCH]
+    assert graded(odd, OPTIONS).percent == 100.0
+
+
+def release_with_answers(path, *, metadata):
+    """The solution notebook as a learner hands it in, free text included."""
+    made = nbgrader_cells.solution_notebook(sources.source_of("lora"))
+    for cell in made.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == "explain_lora":
+            cell.source = cell.source.partition("\n")[0] + "\n\nBecause *B* starts at zero."
+        if not metadata:
+            cell.metadata = {}
+    if not metadata:
+        made.metadata = {}
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.mark.parametrize("metadata", [True, False], ids=["with metadata", "stripped"])
+def test_metadata_makes_no_difference(sandbox, tmp_path, metadata):
+    path = release_with_answers(tmp_path / "mine.ipynb", metadata=metadata)
+    score = grade(path, sandbox, OPTIONS)
+    assert (score.status, score.percent, score.lesson) == ("graded", 100.0, "lora")
+    [answer] = score.pending
+    assert answer["task"] == "explain_lora"
+    assert "Because *B* starts at zero." in answer["text"]
+    assert score.manual_points == 10.0
+
+
+def test_metadata_of_the_student_s_is_not_believed(sandbox, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    made = nbformat.read(lora().notebook, as_version=4)
+    for cell in made.cells:
+        claims = {"grade": True, "points": 1e9, "locked": False, "solution": True}
+        cell.metadata["nbgrader"] = {**claims, "grade_id": "lora_forward", "schema_version": 3}
+        cell.metadata["tags"] = ["skip-execution"]
+    nbformat.write(made, path)
+    score = grade(path, sandbox, QUICK)
+    assert score.points == 0
+    assert score.max_points == sum(
+        check.max_points
+        for check in plugin.census(plugin.files("lora", hidden=False))
+        if check.task in TASKS
+    )
+
+
+@pytest.mark.parametrize("kernel", ["rust", "python2", "my-own-environment"])
+def test_an_unknown_kernel_costs_nothing(sandbox, tmp_path, kernel):
+    path = write_notebook(tmp_path / "mine.ipynb", reference_cells())
+    made = nbformat.read(path, as_version=4)
+    made.metadata["kernelspec"] = {"name": kernel, "display_name": kernel}
+    nbformat.write(made, path)
+    assert grade(path, sandbox, QUICK).percent == 100.0
+
+
+def test_an_old_format_and_a_byte_order_mark_cost_nothing(sandbox, tmp_path):
+    path = write_notebook(tmp_path / "mine.ipynb", reference_cells())
+    old = nbformat.convert(nbformat.read(path, as_version=4), 3)
+    path.write_bytes(b"\xef\xbb\xbf" + nbformat.writes(old, version=3).encode())
+    assert grade(path, sandbox, QUICK).percent == 100.0
+
+
+def test_a_missing_task_is_named_and_costs_itself(graded):
+    score = graded(reference_cells(lora_forward="pass"))
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    [problem] = [p for p in score.problems if "lora_forward" in p]
+    assert "no cell defines lora_forward" in problem
+    assert all("lora_forward" in check.message for check in score.tasks[0].checks)
+
+
+def test_a_task_defined_twice_is_named_and_the_last_counts(graded):
+    cells = ["def lora_forward(*args): return None", *reference_cells()]
+    score = graded(cells)
+    assert score.percent == 100.0
+    [problem] = [p for p in score.problems if p.startswith("lora_forward:")]
+    assert "cells 1, " in problem and "last" in problem
+
+
+def test_a_syntax_error_names_its_cell_and_costs_its_task(graded):
+    score = graded(reference_cells(lora_forward="def lora_forward(x\n    return x"))
+    assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
+    assert any("SyntaxError" in p and p.startswith("Cell ") for p in score.problems)
+
+
+@pytest.mark.parametrize("name", ["notes.ipynb", "lora.ipynb"])
+def test_what_answers_no_lesson_is_unreadable_or_scores_nothing(sandbox, tmp_path, name):
+    path = write_notebook(tmp_path / name, ["x = 1"])
+    score = grade(path, sandbox, QUICK)
+    assert score.points == 0
+    assert score.status == ("unreadable" if name == "notes.ipynb" else "graded")
+    assert score.problems
+
+
+def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_path):
+    path = tmp_path / "broken.ipynb"
+    path.write_text("no notebook")
+    score = grade(path, sandbox, QUICK)
+    assert (score.status, score.points, score.tasks) == ("unreadable", 0, ())
+    assert str(path) in score.problems[0]
+
+
+# ------------------------------------------------------------------------------- the warm process
+
+
+def test_what_one_notebook_needs_is_imported_before_its_time_runs(tmp_path):
+    visible = Options(hidden=False)
+    plain = imports(write_notebook(tmp_path / "plain.ipynb", reference_cells()), visible)
+    assert set(plain) >= set(zygote.BASE) and "peft" not in plain
+    cells = [*reference_cells(), "def f():\n    from peft import LoraModel"]
+    assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells), visible)
+    checked = imports(
+        write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")), visible
+    )
+    assert "sklearn.metrics" in checked and zygote.TRAINING not in checked
+    trains = imports(
+        write_notebook(tmp_path / "trains.ipynb", reference_cells("fine_tuning")), visible
+    )
+    assert zygote.TRAINING in trains
+    assert imports(tmp_path / "none.ipynb", visible) == zygote.BASE
+
+
+LOADED = """
+import sys
+def loaded(name):
+    return name in sys.modules
+"""
+
+
+def test_a_process_that_is_told_imports_that_alone(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", reference_cells())
+    with launch.Zygote("none", warm=zygote.BASE) as few:
+        score = grade(path, few, QUICK)
+        with running(few, LOADED) as (student, _):
+            assert student.loaded("torch") and not student.loaded("peft")
+    assert score.percent == 100.0

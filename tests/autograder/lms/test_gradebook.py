@@ -1,0 +1,89 @@
+"""The course's folder: whose a notebook is, what is copied into it, what is refused. Filling the
+gradebook itself is in tests/test_class.py."""
+
+import shutil
+
+import pytest
+
+from autograder.lms.gradebook import Course, Entry, GradebookError
+from tests.conftest import ROOT, write_notebook
+
+ANSWER = ['check("lora_linear")', "class LoRALinear:\n    pass"]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Course()
+
+
+def entered(course, *paths, force=False):
+    return list(course.enter(list(paths), None, force).values())
+
+
+def test_a_notebook_is_its_file_s_or_its_folder_s(course, tmp_path):
+    flat = write_notebook(tmp_path / "in" / "alice.ipynb", ANSWER)
+    folder = write_notebook(tmp_path / "in" / "bob" / "lora.ipynb", ANSWER)
+    entries = entered(course, flat, folder)
+    assert [(entry.student, entry.assignment) for entry in entries] == [
+        ("alice", "04_lora"), ("bob", "04_lora")
+    ]  # fmt: skip
+    for entry in entries:
+        assert entry.path == course.submitted / entry.student / "04_lora" / "lora.ipynb"
+        assert "class LoRALinear" in entry.path.read_text(encoding="utf-8")
+
+
+def test_what_is_in_the_course_stays_as_it_is(course):
+    path = write_notebook(course.submitted / "carol" / "week_4" / "lora.ipynb", ANSWER)
+    before = path.read_bytes()
+    assert entered(course, path) == [Entry(path, "carol", "week_4")]
+    assert path.read_bytes() == before
+
+
+def test_percent_form_becomes_a_notebook(course, tmp_path):
+    path = tmp_path / "dora.py"
+    path.write_text("# %%\nclass LoRALinear:\n    pass\n", encoding="utf-8")
+    [entry] = entered(course, path)
+    assert entry.path.suffix == ".ipynb" and "LoRALinear" in entry.path.read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_told_is_left_out(course, tmp_path):
+    broken = tmp_path / "eve.ipynb"
+    broken.write_text("{")
+    foreign = write_notebook(tmp_path / "else.ipynb", ["x = 1"])
+    assert entered(course, broken, foreign) == [None, None]
+
+
+def test_one_student_has_one_notebook(course, tmp_path):
+    paths = [write_notebook(tmp_path / name / "alice.ipynb", ANSWER) for name in ("a", "b")]
+    with pytest.raises(GradebookError, match="both alice's 04_lora"):
+        entered(course, *paths)
+    assert not course.submitted.exists()
+
+
+def test_another_notebook_is_replaced_only_by_force(course, tmp_path):
+    path = write_notebook(tmp_path / "alice.ipynb", ANSWER)
+    [entry] = entered(course, path)
+    entered(course, path)  # the same again
+    write_notebook(path, [*ANSWER, "more = 1"])
+    with pytest.raises(GradebookError, match="--force"):
+        entered(course, path)
+    entered(course, path, force=True)
+    assert "more = 1" in entry.path.read_text(encoding="utf-8")
+
+
+def test_a_name_stays_within_the_course(course, tmp_path):
+    path = write_notebook(tmp_path / "..%2F..\\x *[a].ipynb", ANSWER)
+    [entry] = entered(course, path)
+    assert entry.path.parent.parent.parent == course.submitted
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://x/y", "postgresql+psycopg://u@127.0.0.1:1/x?connect_timeout=2"]
+)
+def test_a_gradebook_that_cannot_be_opened_is_said(tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GradebookError, match="the gradebook cannot be used") as said:
+        Course(url)
+    assert "postgresql+psycopg://" in str(said.value)

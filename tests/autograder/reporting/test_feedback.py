@@ -1,0 +1,190 @@
+"""The pages: every text of a submission is text, whatever it holds."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from autograder.learner import display_bundles
+from autograder.learner.attempts import LessonStanding, Practised, TaskStanding
+from autograder.learner.cards import Counts
+from autograder.reporting import feedback, figures
+from autograder.scores import CheckResult, Figure
+from tests import classes
+from tests.autograder.grading.test_journal import score
+
+MARKUP = (
+    '<script>alert(1)</script><img src=x onerror="alert(1)"></pre></title><!--'
+    "<iframe>{{ 7919 * 7907 }}{% raw %}&amp;\ud800\0\x1b[2J\"'><svg/onload=alert(1)>"
+)
+TAGS = {
+    "html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "p", "strong", "ul",
+    "li", "section", "meter", "table", "thead", "tbody", "tr", "th", "td", "br", "span", "pre",
+    "div", "i", "b", "a",
+}  # fmt: skip
+ATTRIBUTES = {
+    "lang", "charset", "name", "content", "http-equiv", "class", "min", "max", "value", "scope",
+    "aria-label", "role", "style", "id",
+}  # fmt: skip
+
+
+class Seen(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = set(), set(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        own = {("href", value) for _, value in attrs if re.fullmatch(r"#task-\d+", value or "")}
+        self.attributes |= {name for name, value in attrs if (name, value) not in own}
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def hostile_checks():
+    return (CheckResult("t", MARKUP, MARKUP, "failed", 0.5, 2.0, MARKUP, 0.1, True),)
+
+
+def hostile_score(**changes):
+    from autograder.scores import TaskScore
+
+    return score(
+        MARKUP,
+        problems=(MARKUP,),
+        pending=({"task": "explain", "text": MARKUP},),
+        tasks=(TaskScore("t", MARKUP, 0.5, 2.0, hostile_checks()),),
+        **changes,
+    )
+
+
+def standing(text):
+    """A lesson with a task done, one begun, and one that only grading decides."""
+    when = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    tasks = (
+        TaskStanding(text, text, 2.0, Practised(1.0, 2.0, 2.0, 3, when)),
+        TaskStanding("b", "B", 3.0, Practised(0.5, 0.5, 3.0, 1, when)),
+        TaskStanding("c", "C", 0.0, None),
+    )
+    return LessonStanding(text, text, tasks, Counts(total=9, due=3, new=4))
+
+
+def test_a_progress_runs_and_loads_nothing():
+    made = display_bundles.standing([standing(MARKUP), standing("lora")])
+    seen = Seen(made["text/html"])
+    assert seen.tags <= TAGS and seen.attributes <= ATTRIBUTES
+    assert "<script>alert(1)</script>" in seen.text
+    for text in (made["text/html"], made["text/plain"]):
+        assert "hidden checks decide" in text and "2026-03-01" in text
+    assert "lora: 1 of 2 tasks done, 2.5 of 5 visible points" in made["text/plain"]
+
+
+@pytest.mark.parametrize("status", ["graded", "crashed", "timeout", "memory", "unreadable"])
+def test_a_page_runs_and_loads_nothing(tmp_path, status):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, MARKUP, hostile_score(status=status))
+    text = path.read_text(encoding="utf-8")
+    seen = Seen(text)
+    assert seen.tags <= TAGS, seen.tags - TAGS
+    assert seen.attributes <= ATTRIBUTES, seen.attributes - ATTRIBUTES
+    assert "default-src 'none'" in text
+    assert seen.text.count("<script>alert(1)</script>") >= 5
+    assert "{{ 7919 * 7907 }}" in seen.text and "62615533" not in seen.text
+
+
+def test_a_page_leads_to_its_tasks_and_nowhere_else(tmp_path):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, "lora", classes.score("a", [[1.0], [0.0]], text=MARKUP))
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r'href="([^"]*)"', text) == ["#task-1", "#task-2"]
+    assert re.findall(r'id="([^"]*)"', text) == ["task-1", "task-2"]
+
+
+def test_a_page_says_what_was_earned_and_what_waits(tmp_path):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, "lora", score())
+    text = Seen(path.read_text(encoding="utf-8")).text
+    for part in ("2.5 of 4 points", "62 %", "It is.", "✓ passed", "✗ failed", "For a person"):
+        assert part in text
+    assert "Status:" not in text
+
+
+def test_a_page_never_shows_the_name_of_a_check(tmp_path):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, "lora", score())
+    assert "test_one" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("status", ["crashed", "timeout", "memory"])
+def test_a_page_of_what_could_not_be_finished_says_so(tmp_path, status):
+    path = tmp_path / "page.html"
+    feedback.write_page(path, "lora", score(status=status, isolation="none"))
+    text = Seen(path.read_text(encoding="utf-8")).text
+    assert f"Status: {status}." in text
+    assert "without a sandbox" in text
+
+
+def test_a_page_of_nothing_is_a_page(tmp_path):
+    path = tmp_path / "page.html"
+    unreadable = score(lesson="", status="unreadable", tasks=(), pending=(), manual_points=0.0)
+    feedback.write_page(path, "lora", unreadable)
+    assert "0 of 0 points" in path.read_text(encoding="utf-8")
+
+
+def test_the_verdict_is_escaped_and_has_a_plain_form():
+    made = feedback.verdict("lora", hostile_checks(), 6.0)
+    assert Seen(made["text/html"]).tags <= TAGS
+    assert "0.5 of 6 points, 4 decided at grading" in made["text/plain"]
+
+
+def test_the_verdict_says_nothing_of_later_where_nothing_is_hidden():
+    assert feedback.summary(hostile_checks(), 2.0) == "0.5 of 2 points"
+
+
+@pytest.mark.parametrize(
+    "paths, names",
+    [
+        (["a/lora.ipynb"], ["lora"]),
+        (["a/lora.ipynb", "b/lora.ipynb"], ["lora", "b-lora"]),
+        (["a/lora.ipynb", "x/a/lora.ipynb", "y/a/lora.ipynb"], ["lora", "a-lora", "a-lora-2"]),
+        (["a/Lora.ipynb", "b/lora.ipynb"], ["Lora", "b-lora"]),
+        (["../../etc/passwd"], ["passwd"]),
+        (["a/_.ipynb"], ["submission"]),
+        (["a/<b>&.ipynb"], ["b"]),
+        (["a/" + "x" * 300 + ".ipynb"], ["x" * 80]),
+    ],
+    ids=str,
+)
+def test_names_of_pages(paths, names):
+    assert feedback.page_names([Path(path) for path in paths]) == names
+
+
+def test_names_of_pages_are_safe_and_unique_whatever_the_files_are_called():
+    odd = ["/", "..", "a\nb", "con", "\ud800", "é", "é.ipynb", "a b", "a_b", "", "-rf", "-rf"]
+    names = feedback.page_names([Path(path) for path in odd])
+    assert len({name.casefold() for name in names}) == len(odd)
+    for name in names:
+        assert name and name.encode("utf-8") and not set(name) & set('/\\\n\0<>:"|?*')
+
+
+FIGURE = Figure("speed", 0.004, 0.003, 0.8, 0.75, 0.7, 0.8, 9)
+
+
+def test_what_was_measured_is_shown_as_bars_and_in_words():
+    checks = [
+        CheckResult("t", "n", "It is fast.", "failed", 0.0, 1.0, "Slower.", 0.1, True, FIGURE)
+    ]
+    bundle = feedback.verdict("t", checks, 1.0)
+    seen = Seen(bundle["text/html"])
+    assert figures.sentence(FIGURE) in seen.text
+    assert "(100% - 6em) * 1.0" in bundle["text/html"], "the longer bar takes the room"
+    assert "(100% - 6em) * 0.75" in bundle["text/html"]
+    for line in figures.in_text(FIGURE):
+        assert line in bundle["text/plain"]
+
+
+def test_a_page_shows_no_bars_where_nothing_was_measured():
+    assert '<div class="ag-bars"' not in feedback.verdict("t", hostile_checks(), 2.0)["text/html"]

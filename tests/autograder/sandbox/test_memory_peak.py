@@ -1,0 +1,30 @@
+"""How far memory rises during a call: told by the kernel, for either transport."""
+
+import pytest
+
+from autograder.sandbox.errors import StudentError
+
+CELL = """
+def take(megabytes):
+    held = bytearray(megabytes << 20)
+    return len(held)
+
+def leave():
+    import os
+    os._exit(0)
+"""
+
+
+def test_a_rise_is_seen_though_it_is_over(either):
+    student = either(CELL)
+    student.take(1)
+    length, rise = student.measured(lambda: student.take(100))
+    assert length == 100 << 20
+    assert 95 << 20 < rise < 120 << 20
+    _, rise = student.measured(lambda: student.take(1))
+    assert rise < 20 << 20
+
+
+def test_what_ends_during_a_measurement_is_reported(submit):
+    with submit(CELL) as student, pytest.raises(StudentError, match="ended itself"):
+        student.measured(student.leave)
