@@ -89,23 +89,36 @@ def floors() -> dict[str, int]:
     return {name: floor(name) for name in wanted}
 
 
+def drawing() -> str:
+    """Return the rooms as a Mermaid flowchart, without what follows from the other arrows."""
+    wanted = rooms()
+
+    def below(name: str) -> set[str]:
+        return wanted[name].union(*map(below, wanted[name]))
+
+    arrows = [
+        f"  {name} --> {other}"
+        for name, others in sorted(wanted.items())
+        for other in sorted(others)
+        if not any(other in below(another) for another in others - {other})
+    ]
+    return "\n".join(["```mermaid", "flowchart TD", *arrows, "```"])
+
+
 def page() -> str:
     """Return docs/architecture.md."""
     wanted, on = rooms(), floors()
-    lines = ["| floor | room | what is in it | lines | imports |", "|--:|---|---|--:|---|"]
+    lines = ["| floor | room | what is in it | imports |", "|--:|---|---|---|"]
     for name in sorted(on, key=lambda name: (-on[name], name)):
         folder = PACKAGE / name
-        paths = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
-        first = paths[0] if len(paths) == 1 else folder / "__init__.py"
+        first = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
         text = first.read_text(encoding="utf-8") if first.exists() else CHECKS
         said = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")
-        count = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
         shown = f"{name}/" if folder.is_dir() else f"{name}.py"
         below = ", ".join(sorted(wanted[name])) or "–"
-        lines.append(
-            f"| {on[name]} | `{shown}` | {' '.join(said[0].split())} | {count:,} | {below} |"
-        )
-    return HEAD + "\n".join(lines) + "\n" + WAY
+        lines.append(f"| {on[name]} | `{shown}` | {' '.join(said[0].split())} | {below} |")
+    said = "What an arrow's end imports too is not drawn again."
+    return f"{HEAD}{drawing()}\n\n{said}\n\n" + "\n".join(lines) + "\n" + WAY
 
 
 def main() -> int:

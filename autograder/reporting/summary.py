@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autograder import notebook
 from autograder.catalogue import lessons
+from autograder.notebook import read
 from autograder.reporting.error_groups import ErrorGroup, grouped
 from autograder.scores import CheckResult, Figure, Score, TaskScore
 
@@ -277,7 +277,7 @@ def _released(name: str) -> dict[str, tuple[str, float, str]]:
         return {}
     texts = {
         task: lessons.squeeze(cell.source if cell else "")
-        for task, cell in lessons.free_text(notebook.read(lesson.notebook), lesson).items()
+        for task, cell in lessons.free_text(read(lesson.notebook), lesson).items()
     }
     return {
         task.name: (task.title, task.points, texts[task.name])
