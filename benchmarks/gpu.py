@@ -33,7 +33,7 @@ from autograder.catalogue import lessons, sources
 from autograder.checking import gpu_race
 from autograder.checking.expect import CheckFailed, Inputs, expect_close
 from autograder.checking.gpu_race import Arena, Nowhere
-from autograder.grading import submission
+from autograder.grading import score_submission
 from autograder.notebook import Cell
 from autograder.sandbox import launch
 from autograder.sandbox.errors import SandboxError, StudentError
@@ -130,9 +130,9 @@ def verdicts(arena: Arena, ratio: float, count: int) -> dict[str, Any]:
 
 def check(arena: Arena) -> str:
     """Return what came of the course's GPU-only check on the reference."""
-    options = submission.Options(seed=1, tasks=(TASK,))
+    options = score_submission.Options(seed=1, tasks=(TASK,))
     with launch.start((lessons.ROOT,)) as sandbox:
-        score = submission.grade(sources.source_of("lora"), sandbox, options, arena=arena)
+        score = score_submission.grade(sources.source_of("lora"), sandbox, options, arena=arena)
     results = [result for task in score.tasks for result in task.checks if result.name == CHECK]
     return f"{results[0].outcome} {results[0].message}".strip()
 

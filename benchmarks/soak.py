@@ -32,7 +32,7 @@ import psutil
 from autograder.catalogue.lessons import lesson_named
 from autograder.cli import console
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.sandbox import launch
 from autograder.scores import Score
 

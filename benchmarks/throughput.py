@@ -33,7 +33,7 @@ from rich.table import Table
 
 from autograder.catalogue import lessons, nbgrader_cells, sources
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Sandbox
 

@@ -30,11 +30,11 @@ WAY = """
 ## The way that a submission takes
 
 `cli/grader.py` → `cli/run.py`, which opens the journal and the pool → `grading/pool.py` forks a
-judge → `notebook.py` reads the file as if it bit → `grading/submission.py` has
+judge → `notebook.py` reads the file as if it bit → `grading/score_submission.py` has
 `sandbox/session.py` run its cells (`launch.py` asks the warm process, `zygote.py`, for a child,
-which `outer.py` and `close_off.py` have walled in) → `checking/plugin.py` runs the checks, which
-speak to it through `checking/handle.py`; bytes cross in `sandbox/wire.py` → `scores.py` is what
-comes of it → `grading/journal.py` keeps it → `reporting/` tells it.
+which has `outer_wall.py` and `inner_wall.py` around it) → `checking/plugin.py` runs the checks,
+which speak to it through `checking/handle.py`; bytes cross in `sandbox/wire.py` → `scores.py` is
+what comes of it → `grading/journal.py` keeps it → `reporting/` tells it.
 """
 
 
@@ -117,8 +117,8 @@ def page() -> str:
         shown = f"{name}/" if folder.is_dir() else f"{name}.py"
         below = ", ".join(sorted(wanted[name])) or "–"
         lines.append(f"| {on[name]} | `{shown}` | {' '.join(said[0].split())} | {below} |")
-    said = "What an arrow's end imports too is not drawn again."
-    return f"{HEAD}{drawing()}\n\n{said}\n\n" + "\n".join(lines) + "\n" + WAY
+    rest = "What an arrow's end imports too is not drawn again."
+    return f"{HEAD}{drawing()}\n\n{rest}\n\n" + "\n".join(lines) + "\n" + WAY
 
 
 def main() -> int:

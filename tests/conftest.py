@@ -20,7 +20,7 @@ from autograder import scores
 from autograder.catalogue import lessons, reference
 from autograder.checking.handle import InProcess, Student
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import Cell
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Limits, Sandbox

@@ -17,8 +17,8 @@ import pytest
 from autograder import scores
 from autograder.catalogue import lessons, reference, sources
 from autograder.checking import plugin
-from autograder.grading import submission
-from autograder.grading.submission import Options
+from autograder.grading import score_submission
+from autograder.grading.score_submission import Options
 from autograder.scores import Score
 from tests.conftest import ROOT, countable, decided, reference_cells, write_notebook
 from tests.parallel import KILLS
@@ -55,7 +55,7 @@ def graded(sandbox, seed):
 
     def of(lesson, paths, **options) -> dict[str, Score]:
         options = Options(seed=seed, lesson=lesson, **options)
-        return {path.stem: submission.grade(path, sandbox, options) for path in paths}
+        return {path.stem: score_submission.grade(path, sandbox, options) for path in paths}
 
     return of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autograder.cli import run
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.reporting import feedback
 from autograder.sandbox import launch, session
 from tests.autograder.reporting.test_feedback import ATTRIBUTES, TAGS, Seen

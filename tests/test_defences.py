@@ -20,10 +20,10 @@ import pytest
 
 from autograder import notebook
 from autograder.checking import plugin
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import feedback
-from autograder.sandbox import launch, outer, session, wire
+from autograder.sandbox import launch, outer_wall, session, wire
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.memory_limit import MemoryWatch
@@ -67,7 +67,7 @@ class Unfiltered:
                 "add_rule",
                 lambda self, action, name, *args: name in calls or add(self, action, name, *args),
             )
-            self._filter = outer.seccomp_program()
+            self._filter = outer_wall.seccomp_program()
 
     def fork(self, limits: Limits):
         with pytest.MonkeyPatch.context() as patch:
@@ -242,14 +242,14 @@ def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
-        for file in (*outer.INSIDE, "stub.py"):
-            shutil.copy(outer.HERE / file, folder)
+        for file in (*outer_wall.INSIDE, "stub.py"):
+            shutil.copy(outer_wall.HERE / file, folder)
         text = (folder / name).read_text()
         for old, new in zip(replaced[::2], replaced[1::2], strict=True):
             assert old in text, old
             text = text.replace(old, new)
         (folder / name).write_text(text)
-        patch.setattr(outer, "HERE", folder)
+        patch.setattr(outer_wall, "HERE", folder)
         with launch.Zygote("nested", (ROOT,), warm=BASE) as zygote:
             yield zygote
 

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 
 from autograder.checking import plugin
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.sandbox import session
 from autograder.sandbox.launch import Limits
 from autograder.scores import Score

@@ -12,7 +12,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.sandbox.launch import Limits
 from autograder.scores import CheckResult, Score
 from tests.conftest import ROOT, pooled, reference_cells, write_notebook

@@ -13,27 +13,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-from autograder.sandbox import close_off
+from autograder.sandbox import inner_wall
 
 CAP_SYS_ADMIN = 21
 
 
 def let_in(folders: list[Path]) -> None:
     """Let anybody enter these folders, past parents that only root may: in a mount namespace."""
-    close_off._check(close_off._libc.unshare(close_off.CLONE_NEWNS), "unshare")
-    close_off._mount("none", "/", None, close_off.MS_REC | close_off.MS_PRIVATE)
+    inner_wall._check(inner_wall._libc.unshare(inner_wall.CLONE_NEWNS), "unshare")
+    inner_wall._mount("none", "/", None, inner_wall.MS_REC | inner_wall.MS_PRIVATE)
     aside = Path(tempfile.mkdtemp())
     held = [(folder, aside / str(number)) for number, folder in enumerate(folders)]
     for folder, place in held:
         place.mkdir()
-        close_off._mount(str(folder), str(place), None, close_off.MS_BIND)
+        inner_wall._mount(str(folder), str(place), None, inner_wall.MS_BIND)
     closed = {shut for folder in folders if (shut := outermost_closed(folder))}
     for folder in closed:
-        close_off._mount("tmpfs", str(folder), "tmpfs", 0, "mode=755")
+        inner_wall._mount("tmpfs", str(folder), "tmpfs", 0, "mode=755")
     for folder, place in held:
         if closed & set(folder.parents):
             folder.mkdir(parents=True, exist_ok=True)
-            close_off._mount(str(place), str(folder), None, close_off.MS_BIND)
+            inner_wall._mount(str(place), str(folder), None, inner_wall.MS_BIND)
 
 
 def outermost_closed(folder: Path) -> Path | None:
@@ -61,12 +61,12 @@ def main(command: list[str]) -> None:
         Path(f"/proc/{child}/uid_map").write_text(lines)
         Path(f"/proc/{child}/gid_map").write_text(lines if root else f"{gid} {gid} 1")
         os._exit(0)
-    close_off._check(close_off._libc.unshare(close_off.CLONE_NEWUSER), "unshare")
+    inner_wall._check(inner_wall._libc.unshare(inner_wall.CLONE_NEWUSER), "unshare")
     os.write(go, b".")
     assert os.waitpid(mapper, 0)[1] == 0
     Path("/proc/sys/user/max_user_namespaces").write_text("0")
     if root:
-        close_off._prctl(close_off.PR_CAPBSET_DROP, CAP_SYS_ADMIN)
+        inner_wall._prctl(inner_wall.PR_CAPBSET_DROP, CAP_SYS_ADMIN)
     refused = subprocess.run(["unshare", "--user", "true"], check=False, capture_output=True)
     assert refused.returncode != 0, "user namespaces can still be made"
     os.execvp(command[0], command)

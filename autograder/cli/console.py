@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autograder.learner import attempts, display_bundles
-from autograder.reporting import feedback, figures
+from autograder.reporting import feedback, measurements
 from autograder.scores import CheckResult, Score
 from autograder.text import clean
 
@@ -100,7 +100,7 @@ def show_score(score: Score) -> None:
         for check in task.checks:
             lines = [check.message] * bool(check.message)
             if check.figure is not None:
-                lines += figures.in_text(check.figure)
+                lines += measurements.in_text(check.figure)
             seen = "".join(f"\n[dim]{plain(line)}[/]" for line in lines)
             mark = Text(feedback.MARKS[check.outcome], style=_STYLE[check.outcome])
             points = f"{check.points:g} / {check.max_points:g}"

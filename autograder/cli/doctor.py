@@ -14,7 +14,7 @@ import torch
 
 from autograder.catalogue.lessons import catalogue
 from autograder.checking import gpu_race, plugin
-from autograder.sandbox import errors, launch, outer
+from autograder.sandbox import errors, launch, outer_wall
 from course import data, models
 
 SMALLER = "rm -rf .venv && make setup TORCH=cpu."
@@ -117,7 +117,7 @@ def _sandbox() -> list[Finding]:
     """Try the isolations that `grade` would, in its order."""
     try:
         with launch.start() as zygote:
-            found = f"{zygote.isolation}, by {outer.bwrap_path()}"
+            found = f"{zygote.isolation}, by {outer_wall.bwrap_path()}"
             slow = "Works, but slowly: each submission warms up anew. " + launch.way_out()
             mend = slow if zygote.isolation == "single" else ""
             return [Finding("sandbox", found, good=True, mend=mend)]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from autograder.sandbox import close_off
+from autograder.sandbox import inner_wall
 
 Stamp = tuple[int, int, int, int] | None
 STEP = 20
@@ -92,7 +92,7 @@ def stamp_of(path: Path) -> Stamp:
 def _watch(folders: tuple[Path, ...], recursive: bool, sender: Connection) -> None:
     """Send an empty message for each change, or what keeps it from being seen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who waits
-    close_off.die_with_parent()
+    inner_wall.die_with_parent()
     import watchfiles
 
     failures = 0

@@ -70,7 +70,7 @@ def grade(
     from autograder.checking import plugin
     from autograder.cli import console, inbox, run
     from autograder.grading import journal
-    from autograder.grading.submission import TASK_TIMEOUT, TIMEOUT, Options
+    from autograder.grading.score_submission import TASK_TIMEOUT, TIMEOUT, Options
     from autograder.sandbox.launch import Limits
 
     if watch and (len(paths) > 1 or not paths[0].is_dir()):

@@ -20,7 +20,7 @@ from autograder.cli import console, run
 from autograder.cli.filewatch import Changes, Stamp, stamp_of
 from autograder.grading import journal
 from autograder.grading.pool import Pool, Unfinished
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import charts, feedback
 from autograder.sandbox.errors import SandboxError

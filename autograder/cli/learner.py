@@ -36,20 +36,20 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
     from autograder.catalogue import lessons
     from autograder.checking import plugin
     from autograder.cli import console
-    from autograder.grading import journal, submission
+    from autograder.grading import journal, score_submission
     from autograder.learner import attempts
     from autograder.sandbox.launch import Zygote
 
     for task in tasks:
         lessons.task_lesson(task)
-    options = submission.Options(plugin.drawn_seed(), hidden=False, tasks=tasks or None)
+    options = score_submission.Options(plugin.drawn_seed(), hidden=False, tasks=tasks or None)
     if watch:
         from autograder.cli import recheck
 
         recheck.watch(notebook, options, as_json)
-    warm = submission.imports(notebook, options)
+    warm = score_submission.imports(notebook, options)
     with console.waiting("warming up"), Zygote("none", warm=warm) as zygote:
-        score = submission.grade(notebook, zygote, options)
+        score = score_submission.grade(notebook, zygote, options)
     if as_json:
         click.echo(json.dumps(journal.record(score), indent=2))
     else:

@@ -23,7 +23,7 @@ from autograder.cli import console
 from autograder.cli.filewatch import Changes, Stamp, stamp_of
 from autograder.grading import journal
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.learner import attempts
 from autograder.notebook import NotebookError
 from autograder.sandbox.launch import Zygote

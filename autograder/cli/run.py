@@ -14,7 +14,7 @@ from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.cli import console
 from autograder.grading.journal import SCORES, Journal, write_csv, write_run
 from autograder.grading.pool import Pool, Unfinished
-from autograder.grading.submission import Options, imports
+from autograder.grading.score_submission import Options, imports
 from autograder.notebook import NotebookError
 from autograder.reporting import charts, feedback
 from autograder.sandbox import launch

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from autograder.catalogue import lessons
 from autograder.files import write_whole
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.sandbox.launch import Limits
 from autograder.scores import CheckResult, Figure, Score, TaskScore

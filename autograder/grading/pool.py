@@ -26,8 +26,8 @@ from autograder.catalogue import reference, sources
 from autograder.catalogue.lessons import catalogue, lesson_named
 from autograder.checking import plugin
 from autograder.checking.gpu_race import Arena, Nowhere
-from autograder.grading.submission import NOWHERE, Options, graded
-from autograder.sandbox import close_off, zygote
+from autograder.grading.score_submission import NOWHERE, Options, graded
+from autograder.sandbox import inner_wall, zygote
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Ahead, Sandbox
 from autograder.scores import Score
@@ -238,7 +238,7 @@ def _judge(
 ) -> None:
     """Grade one submission in a process of its own, and send what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
-    close_off.die_with_parent()
+    inner_wall.die_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

@@ -22,7 +22,7 @@ from autograder.checking import plugin
 from autograder.checking.plugin import CHECKS
 from autograder.files import write_whole
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options, imports
+from autograder.grading.score_submission import Options, imports
 from autograder.notebook import NotebookError
 from autograder.reporting import exports
 from autograder.sandbox import launch

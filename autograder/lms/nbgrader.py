@@ -204,7 +204,7 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         return nb, resources
 
     def _score(self, lesson: Lesson, of: dict[str, str]) -> Score:
-        from autograder.grading.submission import Options, grade
+        from autograder.grading.score_submission import Options, grade
 
         coursedir = self.parent.parent.coursedir
         folder = coursedir.format_path(

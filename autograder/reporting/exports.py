@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autograder.files import write_whole
 from autograder.notebook import NotebookError
-from autograder.reporting import feedback, figures, submission_names, summary
+from autograder.reporting import feedback, measurements, submission_names, summary
 from autograder.scores import CheckResult, Score
 from autograder.text import clean, harmless
 
@@ -141,7 +141,7 @@ def gradescope(score: Score) -> dict[str, object]:
 def _gradescope_test(number: str, title: str, check: CheckResult) -> dict[str, object]:
     said = [check.message] * bool(check.message)
     if check.figure is not None:
-        said += figures.in_text(check.figure)
+        said += measurements.in_text(check.figure)
     return {
         "number": number,
         "name": clean(f"{title}: {check.requirement}"),

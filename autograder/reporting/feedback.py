@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from autograder.reporting import figures
+from autograder.reporting import measurements
 from autograder.scores import CheckResult, Score
 
 MARKS = {
@@ -46,8 +46,8 @@ _pages = Environment(
 )
 _pages.globals["marks"] = MARKS
 
-_pages.globals["bars_of"] = figures.bars
-_pages.globals["in_words"] = figures.sentence
+_pages.globals["bars_of"] = measurements.bars
+_pages.globals["in_words"] = measurements.sentence
 
 
 def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str, str]:
@@ -63,7 +63,7 @@ def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str
         lines.append(f"  {MARKS[result.outcome]:8} {result.requirement} [{earned}]")
         seen = result.message.splitlines()
         if result.figure is not None:
-            seen += figures.in_text(result.figure)
+            seen += measurements.in_text(result.figure)
         lines += [f"           {line}" for line in seen]
     return {
         "text/html": page.render(task=task, results=results, summary=said),

@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autograder.sandbox import outer, zygote
+from autograder.sandbox import outer_wall, zygote
 from autograder.sandbox.errors import SandboxError
 
 UIDS = range(63352, 65520)
-"""What is chosen from, apart from `outer.UIDS`: all processes of the chosen one are ended."""
+"""What is chosen from, apart from `outer_wall.UIDS`: all processes of the chosen one are ended."""
 _WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
 _READABLE = """
 import os, sys
@@ -37,7 +37,7 @@ def uid_for(hide: Sequence[Path]) -> int:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise SandboxError("the isolation `container` needs root, in a container of its own")
-    uid = outer.unused_uid(UIDS)
+    uid = outer_wall.unused_uid(UIDS)
     if found := _readable(uid, hide):
         tops = sorted({str(_top(Path(path), hide)) for path in found})
         raise SandboxError(
@@ -74,14 +74,14 @@ def _top(path: Path, hide: Sequence[Path]) -> Path:
 
 
 def package() -> Path:
-    """Return a folder with what a submission may import, readable by all: as `outer` binds."""
+    """Return a folder with what a submission may import, readable by all: as `outer_wall` binds."""
     folder = Path(tempfile.mkdtemp(prefix="autograder-"))
     inside = folder / "autograder" / "sandbox"
     inside.mkdir(parents=True)
-    shutil.copy(outer.HERE / "stub.py", inside.parent / "__init__.py")
-    for name in outer.INSIDE:
-        shutil.copy(outer.HERE / name, inside)
-    shutil.copytree(outer.COURSE, folder / "course")
+    shutil.copy(outer_wall.HERE / "stub.py", inside.parent / "__init__.py")
+    for name in outer_wall.INSIDE:
+        shutil.copy(outer_wall.HERE / name, inside)
+    shutil.copytree(outer_wall.COURSE, folder / "course")
     subprocess.run(["chmod", "-R", "u=rwX,go=rX", str(folder)], check=True)
     return folder
 
@@ -96,7 +96,7 @@ def command() -> list[str]:
 
 def environment(folder: Path) -> dict[str, str]:
     """Return its environment: nothing of this process's own."""
-    inside = {k: v for k, v in outer.ENVIRONMENT.items() if k != "LD_LIBRARY_PATH"}
+    inside = {k: v for k, v in outer_wall.ENVIRONMENT.items() if k != "LD_LIBRARY_PATH"}
     return {**inside, "PYTHONPATH": str(folder)}
 
 

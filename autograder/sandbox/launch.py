@@ -19,7 +19,7 @@ from pathlib import Path
 import msgpack
 import torch
 
-from autograder.sandbox import container, outer, zygote
+from autograder.sandbox import container, outer_wall, zygote
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.process import Process, has_ended
 
@@ -34,7 +34,7 @@ class Limits:
 
     memory: int = 2 << 30
     """bytes of growth over the warm process, over all its processes"""
-    scratch: int = outer.SCRATCH
+    scratch: int = outer_wall.SCRATCH
     """bytes of files, in each of /tmp and /dev/shm"""
     processes: int = 64
     files: int = 256
@@ -47,7 +47,7 @@ class Zygote:
         self,
         isolation: str,
         hide: tuple[Path, ...] = (),
-        scratch: int = outer.SCRATCH,
+        scratch: int = outer_wall.SCRATCH,
         devices: tuple[Path, ...] = (),
         warm: tuple[str, ...] = (),
     ) -> None:
@@ -69,7 +69,7 @@ class Zygote:
         self._filter = b""
         if isolation != "none":
             # where the network is not the submission's own, neither are the sockets without a path
-            self._filter = outer.seccomp_program(sockets=self._uid is None)
+            self._filter = outer_wall.seccomp_program(sockets=self._uid is None)
         self._folder: Path | None = None
         if isolation == "none":
             self._folder = Path(tempfile.mkdtemp(prefix="autograder-"))
@@ -109,7 +109,7 @@ class Zygote:
         elif self.isolation == "container":
             line = container.command()
         else:
-            line = outer.command(self.isolation, self._hide, self._scratch, self._devices)
+            line = outer_wall.command(self.isolation, self._hide, self._scratch, self._devices)
         return [*line, *(self._warm or zygote.WARM)]
 
     def _environment(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Zygote:
             return {}
         if self.isolation == "container":
             return container.environment(self._folder)
-        path = str(outer.PACKAGE.parent)
+        path = str(outer_wall.PACKAGE.parent)
         mine = {"TMPDIR": str(self._folder), "MPLBACKEND": "agg", "PYTHONPATH": path}
         return {**os.environ, **mine, "OMP_NUM_THREADS": "1"}
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import msgpack
 
-from autograder.sandbox import child, close_off
+from autograder.sandbox import child, inner_wall
 
 CONTROL = 3
 BASE = ("torch", "IPython.core.interactiveshell")
@@ -66,7 +66,7 @@ def main() -> None:
     mode = sys.argv[1]
     control = socket.socket(fileno=CONTROL)
     if mode == "container":
-        close_off.die_with_parent()
+        inner_wall.die_with_parent()
     for name in sys.argv[2:]:
         importlib.import_module(name)
     if sys.platform == "linux":
@@ -81,7 +81,7 @@ def main() -> None:
     sys.modules["numpy"].random.seed(0)
     torch.default_generator.manual_seed(0)
     if mode in ("single", "container"):
-        close_off.hide_from_siblings()
+        inner_wall.hide_from_siblings()
     if mode == "none":
         _silence_the_package()
     gc.collect()
@@ -123,9 +123,9 @@ def _parent(
     code = 1
     try:
         if mode != "none":
-            close_off.die_with_parent()
+            inner_wall.die_with_parent()
         if mode == "nested":
-            close_off.own_namespaces()
+            inner_wall.own_namespaces()
         pid = os.fork()
         if pid == 0:
             report.close()
@@ -158,23 +158,23 @@ def _child(mode: str, cells: child.Cells, limits: dict[str, Any], channel: int) 
     code = 1
     try:
         os.setsid()
-        close_off.die_with_parent()
+        inner_wall.die_with_parent()
         if mode == "nested":
-            close_off.own_mounts(limits["scratch"])
+            inner_wall.own_mounts(limits["scratch"])
         if mode in ("single", "container"):
-            close_off.adopt_orphans()
+            inner_wall.adopt_orphans()
         if mode in ("container", "none"):
             os.chdir(tempfile.mkdtemp(prefix="autograder-"))
         else:
-            os.chdir(close_off.SCRATCH)
-        close_off.close_descriptors(channel)
+            os.chdir(inner_wall.SCRATCH)
+        inner_wall.close_descriptors(channel)
         processes = limits["processes"] if mode != "none" else None
-        close_off.limit(limits["memory"], processes, limits["files"], limits["scratch"])
+        inner_wall.limit(limits["memory"], processes, limits["files"], limits["scratch"])
         if mode == "nested":
-            close_off.seal_sysctls()
+            inner_wall.seal_sysctls()
         if mode != "none":
-            close_off.drop_capabilities(bounding=mode == "nested")
-            close_off.filter_system_calls(limits["filter"])
+            inner_wall.drop_capabilities(bounding=mode == "nested")
+            inner_wall.filter_system_calls(limits["filter"])
         sock = socket.socket(fileno=channel)
         sock.sendall(b"+")
         child.serve(sock, cells)

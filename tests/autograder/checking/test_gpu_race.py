@@ -13,7 +13,7 @@ from autograder.checking import gpu_race, race
 from autograder.checking.expect import CheckFailed, Inputs, expect_close
 from autograder.checking.gpu_race import Arena, NotCounted, Nowhere
 from autograder.checking.race import LEAD
-from autograder.sandbox import outer
+from autograder.sandbox import outer_wall
 from autograder.sandbox.errors import SandboxError, StudentError
 from tests.conftest import LIMITS, ROOT, cells
 
@@ -146,13 +146,13 @@ def test_the_devices_are_found_without_cuda(tmp_path, monkeypatch):
 
 def test_the_sandbox_of_a_gpu_has_its_devices_and_no_other_has(tmp_path):
     devices = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"))
-    line = outer.command("nested", devices=devices)
+    line = outer_wall.command("nested", devices=devices)
     for device in devices:
         at = line.index(str(device))
         assert line[at - 1 : at + 2] == ["--dev-bind", str(device), str(device)]
         assert at < line.index("/dev", at)
     assert "/sys" in line
-    assert not [each for each in outer.command("nested") if "nvidia" in each or each == "/sys"]
+    assert not [each for each in outer_wall.command("nested") if "nvidia" in each or each == "/sys"]
 
 
 def test_without_a_gpu_nothing_is_counted():

@@ -446,10 +446,10 @@ def test_doctor_finds_a_sandbox(warm):
 
 
 def test_doctor_without_a_sandbox_is_1_and_says_how_to_mend_it(monkeypatch, tmp_path):
-    from autograder.sandbox import outer
+    from autograder.sandbox import outer_wall
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(outer.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(outer_wall.sysconfig, "get_path", lambda name: str(tmp_path))
     ended = invoke("doctor", code=1)
     assert "apt-get install bubblewrap" in " ".join(ended.output.split())
 

@@ -15,7 +15,7 @@ import pytest
 
 from autograder.cli import console, inbox, main, run
 from autograder.cli.filewatch import Changes
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.sandbox import launch
 from tests.conftest import LIMITS, ROOT, busy, descendants, settles, write_notebook

@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from autograder.checking import plugin
 from autograder.cli import main, recheck
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from tests.autograder.cli.test_run import RIGHT
 from tests.conftest import ROOT, busy, settles
 

@@ -12,7 +12,7 @@ import pytest
 from autograder.cli import run
 from autograder.grading import journal
 from autograder.grading.pool import Unfinished
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.sandbox import launch
 from autograder.sandbox.launch import Limits

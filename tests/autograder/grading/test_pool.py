@@ -13,7 +13,7 @@ import pytest
 from autograder.checking import plugin
 from autograder.grading import pool
 from autograder.grading.pool import Pool
-from autograder.grading.submission import Options
+from autograder.grading.score_submission import Options
 from autograder.sandbox import launch, zygote
 from autograder.sandbox.session import Session
 from tests.conftest import (

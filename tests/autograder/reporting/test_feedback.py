@@ -10,7 +10,7 @@ import pytest
 from autograder.learner import display_bundles
 from autograder.learner.attempts import LessonStanding, Practised, TaskStanding
 from autograder.learner.cards import Counts
-from autograder.reporting import feedback, figures
+from autograder.reporting import feedback, measurements
 from autograder.scores import CheckResult, Figure
 from tests import classes
 from tests.autograder.grading.test_journal import score
@@ -179,10 +179,10 @@ def test_what_was_measured_is_shown_as_bars_and_in_words():
     ]
     bundle = feedback.verdict("t", checks, 1.0)
     seen = Seen(bundle["text/html"])
-    assert figures.sentence(FIGURE) in seen.text
+    assert measurements.sentence(FIGURE) in seen.text
     assert "(100% - 6em) * 1.0" in bundle["text/html"], "the longer bar takes the room"
     assert "(100% - 6em) * 0.75" in bundle["text/html"]
-    for line in figures.in_text(FIGURE):
+    for line in measurements.in_text(FIGURE):
         assert line in bundle["text/plain"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from autograder.cli import main
-from autograder.sandbox import launch, outer
+from autograder.sandbox import launch, outer_wall
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.launch import Limits
 from autograder.sandbox.zygote import BASE
@@ -206,7 +206,7 @@ def test_environment_variables_do_not_come_in(tmp_path):
     """Set before the sandbox is started, as a grader's token would be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADER_TOKEN", "hunter2")
-        line = outer.command("nested", (ROOT,))
+        line = outer_wall.command("nested", (ROOT,))
         assert "--clearenv" in line and "hunter2" not in " ".join(line)
 
 
@@ -437,7 +437,7 @@ def test_single_isolation_holds_the_same(tmp_path):
 @pytest.fixture
 def without_bubblewrap(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    monkeypatch.setattr(outer.sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
+    monkeypatch.setattr(outer_wall.sysconfig, "get_path", lambda name: str(tmp_path / "nothing"))
 
 
 def test_without_bubblewrap_nothing_starts(without_bubblewrap):

@@ -107,9 +107,9 @@ for extra in ("/work", "/libraries", "/usr/src", os.path.expanduser("~"), "/", "
     sys.path.append(extra)
 refused = 0
 for name in (
-    "autograder.checks.hidden.test_lora", "autograder.checks.visible.test_lora", "autograder.grading.submission",
+    "autograder.checks.hidden.test_lora", "autograder.checks.visible.test_lora", "autograder.grading.score_submission",
     "autograder.checking.expect", "autograder.checking.plugin", "autograder.catalogue.lessons", "solutions", "test_lora",
-    "autograder.sandbox.session", "autograder.sandbox.launch", "autograder.sandbox.outer",
+    "autograder.sandbox.session", "autograder.sandbox.launch", "autograder.sandbox.outer_wall",
 ):  # fmt: skip
     try:
         raise RuntimeError(f"LOOT {importlib.import_module(name).__file__}")

@@ -132,7 +132,7 @@ def drop_capabilities(bounding: bool) -> None:
 
 
 def filter_system_calls(program: bytes) -> None:
-    """Install a seccomp filter, as the BPF program of `outer.seccomp_program`."""
+    """Install a seccomp filter, as the BPF program of `outer_wall.seccomp_program`."""
     buffer = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: unsigned short len, then a pointer to the instructions of 8 bytes each.
     fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import psutil
 
-from autograder.sandbox import close_off, zygote
+from autograder.sandbox import inner_wall, zygote
 from autograder.sandbox.errors import SandboxError
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 COURSE = PACKAGE.parent / "course"
-INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "tensors.py", "close_off.py")
+INSIDE = ("__init__.py", "zygote.py", "child.py", "wire.py", "tensors.py", "inner_wall.py")
 
 SCRATCH = 64 << 20
 UIDS = range(61184, 63352)
@@ -100,7 +100,7 @@ def seccomp_program(sockets: bool = True) -> bytes:
     # Not counted as anybody's memory once MADV_DONTNEED has let go of them: shared anonymous pages.
     shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
     rules.add_rule(denied, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
-    rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.EQ, close_off.PR_SET_CHILD_SUBREAPER))
+    rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.EQ, inner_wall.PR_SET_CHILD_SUBREAPER))
     ignored = seccomp.ERRNO(0)
     rules.add_rule(ignored, "sched_setaffinity")  # the CPU on which it is timed is ours to choose
     rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all

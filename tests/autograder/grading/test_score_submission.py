@@ -5,7 +5,7 @@ import pytest
 
 from autograder.catalogue import nbgrader_cells, sources
 from autograder.checking import plugin
-from autograder.grading.submission import Options, grade, imports
+from autograder.grading.score_submission import Options, grade, imports
 from autograder.sandbox import launch, session, zygote
 from tests.conftest import (
     LIMITS,
