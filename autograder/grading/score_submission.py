@@ -180,6 +180,8 @@ class _Guard:
             self._session.prepare()
         except Exhausted as end:
             raise CheckFailed(f"Not run. {end}") from None
+        if is_new:
+            self._session.begin_task(self._seconds)
 
 
 def imports(path: Path, options: Options) -> tuple[str, ...]:

@@ -166,37 +166,47 @@ class Session:
     def prepare(self) -> None:
         """Fork a process and run the cells, again without those that end it.
 
+        That is nobody's task: a cell is not left out since a task's time is up.
+
         Raises:
             Exhausted: no time is left, or it died too often.
             SandboxError: no process could be had.
         """
-        while not self.alive:
-            if self._child is not None:
-                kind, text = self._how_it_ended()
-                self.problems.append(f"Between two checks: {text}")
-                self._died(kind, text)
-            self._spend()
+        task, self._task_deadline = self._task_deadline, math.inf
+        try:
+            while not self.alive:
+                self._begin()
+        finally:
+            self._task_deadline = task
+
+    def _begin(self) -> None:
+        """Fork a process and run the cells, up to one that ends it."""
+        if self._child is not None:
+            kind, text = self._how_it_ended()
+            self.problems.append(f"Between two checks: {text}")
+            self._died(kind, text)
+        self._spend()
+        try:
+            self._child = self._sandbox.fork(self._limits)
+        except SandboxError as error:
+            self.refused = error
+            raise
+        self._watch = MemoryWatch(self._child, self._limits.memory, self._sandbox.isolation)
+        for cell in self._cells:
+            if cell.number in self._skipped:
+                continue
             try:
-                self._child = self._sandbox.fork(self._limits)
-            except SandboxError as error:
-                self.refused = error
+                request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
+                value_of(self.ask(request, CELL_SECONDS))
+            except Exhausted:
                 raise
-            self._watch = MemoryWatch(self._child, self._limits.memory, self._sandbox.isolation)
-            for cell in self._cells:
-                if cell.number in self._skipped:
-                    continue
-                try:
-                    request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
-                    value_of(self.ask(request, CELL_SECONDS))
-                except Exhausted:
-                    raise
-                except Death as death:
-                    self._skipped.add(cell.number)
-                    self._report(cell.number, f"{death} It is left out.")
-                    break
-                except StudentError as error:
-                    if error.type_name != "NotImplementedError":
-                        self._report(cell.number, str(error))
+            except Death as death:
+                self._skipped.add(cell.number)
+                self._report(cell.number, f"{death} It is left out.")
+                return
+            except StudentError as error:
+                if error.type_name != "NotImplementedError":
+                    self._report(cell.number, str(error))
 
     def _report(self, number: int, text: str) -> None:
         if number not in self._reported:

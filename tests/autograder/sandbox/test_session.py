@@ -392,3 +392,18 @@ def test_no_death_is_left_unreaped(sandbox):
 def test_an_unused_session_starts_nothing(sandbox):
     with Session(sandbox, cells("x = 1"), LIMITS, 5) as session, pytest.raises(StudentError):
         _ = Student(session).x
+
+
+def test_no_cell_is_left_out_since_a_task_s_time_is_up(sandbox):
+    with running(sandbox, "def one():\n    return 1", "def two():\n    return 2") as (
+        student,
+        session,
+    ):
+        session.begin_task(0.0)
+        session.restart()
+        assert session.alive and session.problems == []
+        with pytest.raises(StudentError, match="used up"):
+            student.one()
+        session.begin_task(60.0)
+        session.prepare()
+        assert student.one() + student.two() == 3
