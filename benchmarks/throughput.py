@@ -39,8 +39,9 @@ from autograder.sandbox.launch import Sandbox
 
 APART = ("lora_forward", "adapt_with_lora")
 IN_KERNEL = """
-from autograder import learner, lessons
-results = learner.run_checks(lessons.task_lesson({task!r}), {task!r}, learner._notebook(), True)
+from autograder.catalogue.lessons import task_lesson
+from autograder.learner import verdict
+results = verdict.run_checks(task_lesson({task!r}), {task!r}, verdict._notebook(), True)
 float(sum(result.points for result in results))
 """
 

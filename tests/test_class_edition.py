@@ -36,8 +36,9 @@ print(json.dumps({" ".join(args): ask(*args) for args in json.loads(sys.argv[1])
 """
 LOOK = """
 import json, autograder, course
-from autograder import lessons, plugin, solutions
-print(json.dumps([autograder.__file__, course.__file__, [str(path) for path in solutions.sources()],
+from autograder.catalogue import lessons, sources
+from autograder.checking import plugin
+print(json.dumps([autograder.__file__, course.__file__, [str(path) for path in sources.sources()],
     plugin.has_hidden(), [lesson.name for lesson in lessons.catalogue()]]))
 """
 COMMANDS = [

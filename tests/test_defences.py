@@ -133,7 +133,7 @@ def test_the_filter_refuses_new_namespaces(sandbox):
         return libc.unshare(0x10000000) == 0
     """
     assert not got_through(sandbox, cell)
-    unsealed = changed("zygote.py", "harden.seal_sysctls()", "pass")
+    unsealed = changed("zygote.py", "inner_wall.seal_sysctls()", "pass")
     with unsealed as other:
         assert not got_through(other, cell), "the filter alone refuses it"
         assert got_through(Unfiltered(Lent(other), "unshare"), cell)
@@ -269,7 +269,9 @@ def test_a_child_s_own_mounts_keep_the_next_from_what_it_left(sandbox):
         return [got_through(zygote, LEAVES, "an answer") for _ in range(2)][1]
 
     assert not found_by_the_next(sandbox)
-    with changed("harden.py", "for path in (SCRATCH, SHARED_MEMORY):", "for path in ():") as open_:
+    with changed(
+        "inner_wall.py", "for path in (SCRATCH, SHARED_MEMORY):", "for path in ():"
+    ) as open_:
         assert found_by_the_next(open_)
 
 
@@ -281,7 +283,7 @@ def test_a_pid_namespace_hides_the_others(sandbox):
     """
     assert not got_through(sandbox, cell)
     shared = changed(
-        "harden.py", "CLONE_NEWUSER | CLONE_NEWPID |", "CLONE_NEWUSER |",
+        "inner_wall.py", "CLONE_NEWUSER | CLONE_NEWPID |", "CLONE_NEWUSER |",
         '    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)\n', "",
     )  # fmt: skip
     with shared as other:

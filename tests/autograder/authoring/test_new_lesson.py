@@ -68,7 +68,12 @@ def test_it_is_in_style(copy):
 
 def test_it_passes_what_is_asked_of_a_lesson(copy):
     """The bank: the reference gets all points, an untouched notebook none, every mutant less."""
-    files = ("bank", "demonstrations", "autograder/test_questions", "autograder/test_build")
+    files = (
+        "bank",
+        "demonstrations",
+        "autograder/catalogue/test_questions",
+        "autograder/authoring/test_build",
+    )
     paths = [f"tests/{name}.py" if "/" in name else f"tests/test_{name}.py" for name in files]
     wanted = f"[{NAME}] or {NAME}- or test_course_is or test_every_link"
     said = run(copy, "-m", "pytest", "-q", *paths, "-k", wanted, "-p", "no:cacheprovider")
