@@ -37,7 +37,7 @@ from autograder.grading import score_submission
 from autograder.notebook import Cell
 from autograder.sandbox import launch
 from autograder.sandbox.errors import SandboxError, StudentError
-from autograder.sandbox.launch import Limits
+from autograder.sandbox.warm_process import Limits
 
 AT_LEAST, UNITS = 0.8, 12
 TASK, CHECK = "lora_forward", "test_speed_on_a_gpu"

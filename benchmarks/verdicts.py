@@ -33,8 +33,8 @@ from autograder.checking.handle import Student
 from autograder.checking.race import Race
 from autograder.notebook import Cell
 from autograder.sandbox import launch
-from autograder.sandbox.launch import Limits
 from autograder.sandbox.session import Session
+from autograder.sandbox.warm_process import Limits
 
 AT_LEAST, UNITS = 0.8, 500
 RATIOS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.25)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import sys
 import textwrap
@@ -22,10 +23,11 @@ from autograder.checking.handle import InProcess, Student
 from autograder.grading.pool import Pool
 from autograder.grading.score_submission import Options
 from autograder.notebook import Cell
-from autograder.sandbox import launch
-from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox import launch, warm_process
+from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.process import Process
 from autograder.sandbox.session import Session
+from autograder.sandbox.warm_process import Limits
 from autograder.scores import Score, TaskScore
 from tests import changed, parallel
 from tests.browser import browser, page  # noqa: F401 - fixtures, for every test
@@ -87,6 +89,7 @@ def seed(pytestconfig: pytest.Config) -> int:
 @pytest.fixture(autouse=True)
 def drawn_anew(seed: int) -> None:
     """Let each test draw the same, whichever run before it."""
+    random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -137,7 +140,7 @@ def sandbox() -> Iterator[Borrowed]:
 @pytest.fixture(scope="session")
 def unboxed() -> Iterator[Borrowed]:
     """The process without isolation that `check` uses for one's own notebook, warm."""
-    with launch.Zygote("none") as warm:
+    with warm_process.Zygote("none") as warm:
         yield Borrowed(warm)
 
 
@@ -146,7 +149,7 @@ def warm(monkeypatch: pytest.MonkeyPatch, sandbox: Borrowed, unboxed: Borrowed) 
     """Let the commands use the session's warm processes instead of new ones."""
     chosen = {"": sandbox, "none": unboxed}
     monkeypatch.setattr(launch, "start", lambda hide=(), isolation="", warm=(): chosen[isolation])
-    monkeypatch.setattr(launch, "Zygote", lambda *_, **__: unboxed)
+    monkeypatch.setattr(warm_process, "Zygote", lambda *_, **__: unboxed)
 
 
 def cells(*sources: str) -> list[Cell]:

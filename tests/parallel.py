@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 
 KILLS: dict[str, dict[str, dict[str, dict[str, bool]]]] = {}
 """lesson → task → mutant → check → whether it failed: filled by the bank, printed at the end"""
@@ -92,7 +92,7 @@ def _print_kills(terminalreporter: pytest.TerminalReporter) -> None:
     for lesson, tasks in sorted(KILLS.items()):
         hidden = {
             (check.task, check.name)
-            for check in plugin.census(plugin.files(lesson, hidden=True))
+            for check in plugin.census(check_files.files(lesson, hidden=True))
             if check.hidden
         }
         terminalreporter.section(f"kill matrix: mutants of {lesson} × checks")

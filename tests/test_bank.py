@@ -16,7 +16,7 @@ import pytest
 
 from autograder import scores
 from autograder.catalogue import lessons, reference, sources
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from autograder.grading import score_submission
 from autograder.grading.score_submission import Options
 from autograder.scores import Score
@@ -101,7 +101,10 @@ def alternates(graded, tmp_path_factory):
 
 
 def bound(source: str) -> Iterator[str]:
-    """The names that a cell gives a value."""
+    """The names that a cell gives a value: all, by imports and in blocks too.
+
+    `notebook.defined_names` tells which task a cell is for, and leaves those out.
+    """
     nodes: list[ast.AST] = [ast.parse(source)]
     while nodes:
         node = nodes.pop()
@@ -144,7 +147,7 @@ def lost(score: Score) -> list[str]:
 
 def checks_of(lesson: str, hidden: bool | None = None) -> list[scores.CheckResult]:
     """The checks of a lesson: all, or those that are hidden or not."""
-    found = plugin.census(plugin.files(lesson, hidden=True))
+    found = plugin.census(check_files.files(lesson, hidden=True))
     return [check for check in found if hidden is None or check.hidden is hidden]
 
 

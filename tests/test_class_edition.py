@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from autograder.authoring import release
 from autograder.catalogue import lessons
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from tests.conftest import reference_cells, write_notebook
 
 ASK = """
@@ -37,9 +37,9 @@ print(json.dumps({" ".join(args): ask(*args) for args in json.loads(sys.argv[1])
 LOOK = """
 import json, autograder, course
 from autograder.catalogue import lessons, sources
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 print(json.dumps([autograder.__file__, course.__file__, [str(path) for path in sources.sources()],
-    plugin.has_hidden(), [lesson.name for lesson in lessons.catalogue()]]))
+    check_files.has_hidden(), [lesson.name for lesson in lessons.catalogue()]]))
 """
 COMMANDS = [
     ["--help"],
@@ -182,5 +182,5 @@ def test_grade_says_that_it_has_the_visible_checks_only(edition, answers):
     assert "not a grade" in " ".join(graded["said"].split())
     [record] = (edition.home / "results" / "results.jsonl").read_text().splitlines()
     ran = {check["name"] for task in json.loads(record)["tasks"] for check in task["checks"]}
-    visible = plugin.census(plugin.files("lora", hidden=False))
+    visible = plugin.census(check_files.files("lora", hidden=False))
     assert ran == {check.name for check in visible}

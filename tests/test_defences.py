@@ -23,10 +23,10 @@ from autograder.checking import plugin
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import feedback
-from autograder.sandbox import launch, outer_wall, session, wire
+from autograder.sandbox import outer_wall, session, warm_process, wire
 from autograder.sandbox.errors import StudentError
-from autograder.sandbox.launch import Limits
 from autograder.sandbox.memory_limit import MemoryWatch
+from autograder.sandbox.warm_process import Limits
 from autograder.sandbox.zygote import BASE
 from autograder.scores import Score
 from tests.conftest import ROOT, cells, pooled, running, write_notebook
@@ -237,7 +237,7 @@ class Lent:
 
 
 @contextlib.contextmanager
-def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
+def changed(name: str, *replaced: str) -> Iterator[warm_process.Zygote]:
     """A sandbox in one of whose files each text, of a pair, is replaced by the other."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -250,7 +250,7 @@ def changed(name: str, *replaced: str) -> Iterator[launch.Zygote]:
             text = text.replace(old, new)
         (folder / name).write_text(text)
         patch.setattr(outer_wall, "HERE", folder)
-        with launch.Zygote("nested", (ROOT,), warm=BASE) as zygote:
+        with warm_process.Zygote("nested", (ROOT,), warm=BASE) as zygote:
             yield zygote
 
 

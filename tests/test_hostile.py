@@ -21,7 +21,7 @@ import pytest
 from autograder.checking import plugin
 from autograder.grading.score_submission import Options
 from autograder.sandbox import session
-from autograder.sandbox.launch import Limits
+from autograder.sandbox.warm_process import Limits
 from autograder.scores import Score
 from tests.conftest import (
     ROOT,

@@ -13,7 +13,7 @@ import jupytext
 import pytest
 
 from autograder.grading.score_submission import Options
-from autograder.sandbox.launch import Limits
+from autograder.sandbox.warm_process import Limits
 from autograder.scores import CheckResult, Score
 from tests.conftest import ROOT, pooled, reference_cells, write_notebook
 from tests.parallel import ATTACKS

@@ -12,8 +12,8 @@ from autograder.authoring import build
 from autograder.catalogue import lessons
 from autograder.catalogue.lessons import COURSE, ROOT, LessonError
 from autograder.catalogue.sources import NO_SOURCES, SOURCES, sources
+from autograder.checking.check_files import CHECKS
 from autograder.checking.expect import LETTERS
-from autograder.checking.plugin import CHECKS
 
 BANK = ROOT / "tests" / "submissions"
 NAME = re.compile(r"[a-z][a-z0-9_]{1,19}")

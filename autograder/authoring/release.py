@@ -14,7 +14,7 @@ import nbformat
 from autograder.authoring import build
 from autograder.authoring.prune import prune
 from autograder.catalogue.lessons import COURSE, ROOT, Lesson, LessonError, catalogue, lesson_named
-from autograder.checking.plugin import CHECKS
+from autograder.checking.check_files import CHECKS
 from autograder.files import write_whole
 
 TOP = "fine-tuning-interviews"

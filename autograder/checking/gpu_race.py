@@ -27,8 +27,9 @@ from autograder.checking.handle import Student
 from autograder.checking.race import LEAD, Arguments, Prepare, Tally, Timing, Verify, reference_runs
 from autograder.notebook import Cell
 from autograder.sandbox.errors import SandboxError, StudentError
-from autograder.sandbox.launch import Limits, Sandbox, Zygote
+from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.session import Session
+from autograder.sandbox.warm_process import Limits, Zygote
 
 NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 """What CUDA opens in /dev beside the device itself."""

@@ -13,7 +13,6 @@ import os
 import secrets
 import sys
 import time
-import types
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from autograder.catalogue.lessons import LessonError
-from autograder.checking import gpu_race
+from autograder.checking import check_files, gpu_race
+from autograder.checking.check_files import CHECKS
 from autograder.checking.expect import CheckFailed, Inputs
 from autograder.checking.handle import CALL_SECONDS, InProcess, Student, send_by_value
 from autograder.checking.race import Race
@@ -30,20 +30,22 @@ from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.wire import WireError
 from autograder.scores import CheckResult, Figure
 
-CHECKS = Path(__file__).resolve().parents[1] / "checks"
-SHARED = "autograder.checks.shared"
 MAX_MESSAGE = 2_500
 HIDDEN_TEXT = 100
 """Characters of an exception's text that a hidden check's message may show."""
 NO_REFERENCE = "The reference is not in this edition: decided at grading."
+SHARED = "autograder.checks.shared"
 RACE = pytest.StashKey[Race | gpu_race.Race | gpu_race.Nowhere]()
-OPTIONS = ["-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s"]
-OPTIONS += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-OPTIONS += ["-p", "no:logging", "-p", "no:warnings", "-p", "no:unraisableexception"]
-OPTIONS += ["-p", "no:threadexception", "--assert=plain", "--import-mode=importlib"]
-# no report of these is read, and each costs a millisecond a run
-for _name in ("doctest", "junitxml", "pastebin", "setuponly", "setupplan", "stepwise", "unittest"):
-    OPTIONS += ["-p", f"no:{_name}"]
+UNUSED = (
+    "terminal", "cacheprovider", "faulthandler", "logging", "warnings", "unraisableexception",
+    "threadexception", "doctest", "junitxml", "pastebin", "setuponly", "setupplan", "stepwise",
+    "unittest",
+)  # fmt: skip
+"""Plugins of pytest's own: no report of theirs is read, and each costs a millisecond a run."""
+OPTIONS = (
+    "-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s", "--assert=plain",
+    "--import-mode=importlib", *(f"-pno:{name}" for name in UNUSED),
+)  # fmt: skip
 
 
 def drawn_seed() -> int:
@@ -110,7 +112,7 @@ class Plugin:
         """Provide the submission."""
         mark = _mark(request.node)
         # an exception's text could carry the inputs of a hidden check to the feedback page
-        longest = HIDDEN_TEXT if _is_hidden(request.path) else MAX_TEXT
+        longest = HIDDEN_TEXT if check_files.is_hidden(request.path) else MAX_TEXT
         self._student._begin_check(mark.kwargs.get("seconds", CALL_SECONDS), longest)
         return self._student
 
@@ -166,11 +168,11 @@ class Plugin:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the checks of the chosen tasks, and bring those of one task together."""
-        for module in _sent():  # a check hands over models of classes of its own
+        # a check hands over models of classes of its own, or of what the checks share
+        modules = {item.module for item in items if isinstance(item, pytest.Function)}
+        for module in {*modules, sys.modules.get(SHARED)} - {None}:
             send_by_value(module)
         for item in items:
-            if isinstance(item, pytest.Function):
-                send_by_value(item.module)
             mark = item.get_closest_marker("task")
             if mark is None or len(mark.args) != 1 or "points" not in mark.kwargs:
                 wanted = "@pytest.mark.task(name, points=…)"
@@ -221,13 +223,6 @@ class Plugin:
         self.results.append(_result(item, outcome, share, message, seconds, figure))
 
 
-def _sent() -> Iterator[types.ModuleType]:
-    """Yield the modules that the checks share, as far as they are imported."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith(f"{SHARED}."):
-            yield module
-
-
 def _refuse(refusal: CheckFailed) -> None:
     raise refusal
 
@@ -273,47 +268,9 @@ def _result(
         max_points=points,
         message=message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…",
         seconds=round(seconds, 4),
-        hidden=_is_hidden(item.path),
+        hidden=check_files.is_hidden(item.path),
         figure=figure,
     )
-
-
-@functools.cache
-def _is_hidden(path: Path) -> bool:
-    return CHECKS / "visible" not in path.parents
-
-
-def files(lesson: str, hidden: bool, extra: Path | None = None) -> list[Path]:
-    """Return the check files of a lesson, as named by its short name.
-
-    Args:
-        lesson: as in ``lora``.
-        hidden: whether the hidden ones too, where this edition has them.
-        extra: a folder with checks of the instructor's own.
-    """
-    folders = [CHECKS / "visible"] + [CHECKS / "hidden"] * hidden + [extra] * (extra is not None)
-    found = [folder / f"test_{lesson}.py" for folder in folders if folder is not None]
-    return [path for path in found if path.is_file()]
-
-
-def texts(lesson: str, hidden: bool, extra: Path | None = None) -> list[str]:
-    """Return the text of a lesson's check files, as of `files`, and of the helpers they share."""
-    helpers = [CHECKS / "shared" / f"{name}.py" for name in ("common", lesson)]
-    paths = [*files(lesson, hidden, extra), *(path for path in helpers if path.is_file())]
-    return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
-
-
-def has_hidden() -> bool:
-    """Whether this edition has the hidden checks: the class edition has not."""
-    return (CHECKS / "hidden").is_dir()
-
-
-def forget(paths: Sequence[Path]) -> None:
-    """Let the next run in this process read these check files anew."""
-    files = set(map(str, paths))
-    for name, module in list(sys.modules.items()):
-        if getattr(module, "__file__", None) in files:
-            del sys.modules[name]
 
 
 def census(paths: Sequence[Path]) -> list[CheckResult]:

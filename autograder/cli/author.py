@@ -19,12 +19,12 @@ PATH = click.Path(path_type=Path)
 def lessons(as_json: bool) -> None:
     """List the lessons, their tasks, points and checks."""
     from autograder.catalogue.lessons import catalogue
-    from autograder.checking import plugin
+    from autograder.checking import check_files, plugin
     from autograder.cli import console
 
     entries = []
     for lesson in catalogue():
-        checks = plugin.census(plugin.files(lesson.name, hidden=True))
+        checks = plugin.census(check_files.files(lesson.name, hidden=True))
         tasks = [
             {
                 "task": task.name,
@@ -41,7 +41,7 @@ def lessons(as_json: bool) -> None:
         click.echo(json.dumps(entries, indent=2))
     else:
         console.show_catalogue(entries)
-        if not plugin.has_hidden():
+        if not check_files.has_hidden():
             click.echo("The hidden checks are not in this edition: more is decided at grading.")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from autograder.catalogue.lessons import catalogue
-from autograder.checking import gpu_race, plugin
+from autograder.checking import check_files, gpu_race
 from autograder.sandbox import errors, launch, outer_wall
 from course import data, models
 
@@ -48,8 +48,8 @@ def examine() -> list[Finding]:
 
 
 def _edition() -> Finding:
-    study = "study: solutions and hidden checks are in it"
-    return Finding("edition", study if plugin.has_hidden() else "class: visible checks only", True)
+    study, of_class = "study: solutions and hidden checks are in it", "class: visible checks only"
+    return Finding("edition", study if check_files.has_hidden() else of_class, True)
 
 
 def _python() -> Finding:
@@ -61,7 +61,7 @@ def _system() -> Finding:
     good = sys.platform == "linux"
     mend = 'check("…") in a notebook works here; the commands `check` and `grade` need Linux.'
     found = f"{platform.system()} {platform.release()}"
-    return Finding("system", found, good, plugin.has_hidden(), "" if good else mend)
+    return Finding("system", found, good, check_files.has_hidden(), "" if good else mend)
 
 
 def _libraries() -> Finding:
@@ -122,6 +122,6 @@ def _sandbox() -> list[Finding]:
             mend = slow if zygote.isolation == "single" else ""
             return [Finding("sandbox", found, good=True, mend=mend)]
     except errors.SandboxError as error:
-        needed = plugin.has_hidden()
+        needed = check_files.has_hidden()
         mend = str(error) if needed else f"Needed only to grade strangers' notebooks. {error}"
         return [Finding("sandbox", "none works", good=False, needed=needed, mend=mend)]

@@ -67,11 +67,11 @@ def grade(
     """
     from autograder import notebook
     from autograder.catalogue import lessons
-    from autograder.checking import plugin
+    from autograder.checking import check_files, plugin
     from autograder.cli import console, inbox, run
-    from autograder.grading import journal
+    from autograder.grading.run_settings import read_run
     from autograder.grading.score_submission import TASK_TIMEOUT, TIMEOUT, Options
-    from autograder.sandbox.launch import Limits
+    from autograder.sandbox.warm_process import Limits
 
     if watch and (len(paths) > 1 or not paths[0].is_dir()):
         raise click.UsageError("--watch takes one folder, which is there, and nothing else")
@@ -90,7 +90,7 @@ def grade(
         own = (seed, timeout, task_timeout, memory, lesson, checks)
         if force or any(setting is not None for setting in own):
             raise click.UsageError("--resume takes the run's own settings: give no others with it")
-        options = journal.read_run(out)
+        options = read_run(out)
     else:
         run.refuse_folder(out, force)
         options = Options(
@@ -101,7 +101,7 @@ def grade(
             checks=checks,
             lesson=lesson,
         )
-    if not plugin.has_hidden():
+    if not check_files.has_hidden():
         console.warn(
             "The class edition has no hidden checks: what follows are points of the visible checks"
             f"{' and of --checks' if options.checks else ''}, not a grade."

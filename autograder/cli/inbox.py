@@ -210,7 +210,7 @@ def grade_arrivals(
     hidden = (ROOT, out.resolve(), folder.resolve())
     with (
         Changes((folder,), recursive=True, say=console.warn) as changes,
-        run.opened(out, hidden, options, workers, isolation, resume) as (pool, journal),
+        run.opened(out, (), hidden, options, workers, isolation, resume) as (pool, journal),
     ):
         desk = Desk(out, folder, pool, journal)
         console.show_watching(folder, len(journal.scores))

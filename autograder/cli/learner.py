@@ -36,9 +36,11 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
     from autograder.catalogue import lessons
     from autograder.checking import plugin
     from autograder.cli import console
-    from autograder.grading import journal, score_submission
+    from autograder.grading import score_submission
+    from autograder.grading.preparation import needs
+    from autograder.grading.results_format import record
     from autograder.learner import attempts
-    from autograder.sandbox.launch import Zygote
+    from autograder.sandbox.warm_process import Zygote
 
     for task in tasks:
         lessons.task_lesson(task)
@@ -47,11 +49,11 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
         from autograder.cli import recheck
 
         recheck.watch(notebook, options, as_json)
-    warm = score_submission.imports(notebook, options)
+    warm = needs([notebook], options).modules
     with console.waiting("warming up"), Zygote("none", warm=warm) as zygote:
         score = score_submission.grade(notebook, zygote, options)
     if as_json:
-        click.echo(json.dumps(journal.record(score), indent=2))
+        click.echo(json.dumps(record(score), indent=2))
     else:
         console.show_score(score)
     attempts.record({task.task: task.checks for task in score.tasks}, console.warn)

@@ -18,15 +18,15 @@ import click
 from autograder import notebook
 from autograder.catalogue import lessons
 from autograder.catalogue.lessons import LessonError
-from autograder.checking import plugin
+from autograder.checking import check_files
 from autograder.cli import console
 from autograder.cli.filewatch import Changes, Stamp, stamp_of
-from autograder.grading import journal
 from autograder.grading.pool import Pool
+from autograder.grading.results_format import record
 from autograder.grading.score_submission import Options
 from autograder.learner import attempts
 from autograder.notebook import NotebookError
-from autograder.sandbox.launch import Zygote
+from autograder.sandbox.warm_process import Zygote
 from autograder.scores import Score
 
 SETTLE = 0.5
@@ -50,7 +50,7 @@ def watch(path: Path, options: Options, as_json: bool) -> NoReturn:
     with contextlib.suppress(NotebookError, LessonError):  # said once it is warm
         lesson = lessons.lesson_of(notebook.read(path))
         options = replace(options, lesson=lesson.name)  # the others' checks need not be read
-    folders = (path.parent, plugin.CHECKS / "visible")
+    folders = (path.parent, check_files.CHECKS / "visible")
     with Changes(folders, recursive=False, say=console.warn) as changes:
         with console.waiting("warming up"):
             pool = Pool(lambda: Zygote("none"), options, workers=1, reread=True)
@@ -119,7 +119,7 @@ class Follower:
 
     def _show(self, score: Score) -> None:
         if self._as_json:
-            click.echo(json.dumps(journal.record(score)))
+            click.echo(json.dumps(record(score)))
         else:
             console.show_recheck(score, self._before, time.monotonic() - self._since)
         if score.tasks:
@@ -140,4 +140,5 @@ def _code(path: Path) -> list[tuple[str, frozenset[str]]]:
 
 def _stamps(path: Path) -> list[Stamp]:
     """Return what changes when the notebook is written, then the same for the check files."""
-    return [stamp_of(each) for each in (path, *sorted((plugin.CHECKS / "visible").glob("*.py")))]
+    checks = sorted((check_files.CHECKS / "visible").glob("*.py"))
+    return [stamp_of(each) for each in (path, *checks)]

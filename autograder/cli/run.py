@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from autograder.catalogue.lessons import ROOT
 from autograder.checking import gpu_race
 from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.cli import console
-from autograder.grading.journal import SCORES, Journal, write_csv, write_run
-from autograder.grading.pool import Pool, Unfinished
-from autograder.grading.score_submission import Options, imports
+from autograder.grading.journal import SCORES, Journal, write_csv
+from autograder.grading.pool import Pool, Unfinished, pool_for
+from autograder.grading.run_settings import write_run
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import charts, feedback
-from autograder.sandbox import launch
 from autograder.sandbox.errors import SandboxError
 from autograder.scores import Score
 
@@ -73,9 +72,7 @@ def grade_into(
     """
     # the folder itself, not where a link in it leads: that would be the submission's choice
     hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
-    # one submission, but a warm process for each of its own
-    warm = imports(paths[0], options) if isolation == "container" else ()
-    with opened(out, hidden, options, workers, isolation, resume, warm) as (pool, journal):
+    with opened(out, paths, hidden, options, workers, isolation, resume) as (pool, journal):
         try:
             _grade_rest(out, paths, pool, journal)
             journal.sort([str(path) for path in paths])
@@ -93,12 +90,12 @@ def grade_into(
 @contextlib.contextmanager
 def opened(
     out: Path,
+    paths: Sequence[Path],
     hidden: tuple[Path, ...],
     options: Options,
     workers: int | None,
     isolation: str,
     resume: bool,
-    warm: tuple[str, ...] = (),
 ) -> Iterator[tuple[Pool, Journal]]:
     """Give what grades and what keeps the scores; nothing is written before a sandbox works.
 
@@ -107,10 +104,9 @@ def opened(
         SandboxError: no sandbox works here.
         BrokenChecks: the checks cannot be collected.
     """
-    start = functools.partial(launch.start, hidden, isolation, warm)
     with console.waiting("warming up"):
         arena = _arena(hidden, isolation)
-        pool = Pool(start, options, workers or os.cpu_count() or 1, arena)
+        pool = pool_for(paths, options, workers or os.cpu_count() or 1, hidden, isolation, arena)
     with pool:
         if not resume:
             _begin(out, options)

@@ -1,150 +1,24 @@
-"""What a run leaves: the journal `results.jsonl`, `scores.csv`, and their reading back."""
+"""What a run leaves: the journal `results.jsonl`, which is read back, and `scores.csv`."""
 
 from __future__ import annotations
 
 import csv
 import fcntl
-import functools
 import io
 import json
-import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO
 
-from autograder.catalogue import lessons
 from autograder.files import write_whole
-from autograder.grading.score_submission import Options
+from autograder.grading.results_format import brief, record, revived
 from autograder.notebook import NotebookError
-from autograder.sandbox.launch import Limits
-from autograder.scores import CheckResult, Figure, Score, TaskScore
+from autograder.scores import Score
 from autograder.text import harmless
 
-SCHEMA = 1
-JOURNAL, RUN, SCORES = "results.jsonl", "run.json", "scores.csv"
-
-
-def record(score: Score) -> dict[str, Any]:
-    """Return a score in the form of `results.jsonl`, schema 1."""
-    tasks = []
-    for task in score.tasks:
-        checks = [
-            {key: value for key, value in asdict(check).items() if key != "task"}
-            for check in task.checks
-        ]
-        tasks.append(
-            {
-                "task": task.task,
-                "points": task.points,
-                "max_points": task.max_points,
-                "checks": checks,
-            }
-        )
-    return {
-        "schema": SCHEMA,
-        "submission": score.submission,
-        "lesson": score.lesson,
-        "status": score.status,
-        "points": score.points,
-        "max_points": score.max_points,
-        "manual_points": score.manual_points,
-        "pending": list(score.pending),
-        "isolation": score.isolation,
-        "seconds": round(score.seconds, 3),
-        "problems": list(score.problems),
-        "tasks": tasks,
-    }
-
-
-def brief(score: Score) -> Score:
-    """Return what the class needs of a score: the points per task, and the first problem."""
-    tasks = tuple(replace(task, checks=()) for task in score.tasks)
-    return replace(score, tasks=tasks, pending=(), problems=score.problems[:1])
-
-
-def _revived(line: bytes) -> Score:
-    """Return the score that a line of the journal stands for.
-
-    Raises:
-        ValueError: it is none, or of another schema.
-    """
-    try:
-        entry = json.loads(line, parse_constant=_refuse)
-        if entry["schema"] != SCHEMA:
-            raise ValueError(f"schema {entry['schema']!r}; this version reads {SCHEMA}")
-        titles = _titles(entry["lesson"])
-        tasks = [_revived_task(task, titles) for task in entry["tasks"]]
-        return Score(
-            _text(entry["submission"]),
-            _text(entry["lesson"]),
-            _text(entry["status"]),
-            _text(entry["isolation"]),
-            seconds=_number(entry["seconds"]),
-            problems=tuple(map(_text, entry["problems"])),
-            tasks=tuple(tasks),
-            manual_points=_number(entry["manual_points"]),
-            pending=tuple(
-                {"task": _text(each["task"]), "text": _text(each["text"])}
-                for each in entry["pending"]
-            ),
-        )
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{type(error).__name__} {error}") from None
-
-
-def _revived_task(entry: dict[str, Any], titles: dict[str, str]) -> TaskScore:
-    name = _text(entry["task"])
-    checks = tuple(_revived_check(name, check) for check in entry["checks"])
-    points = (_number(entry["points"]), _number(entry["max_points"]))
-    return TaskScore(name, titles.get(name, name), *points, checks)
-
-
-def _revived_check(task: str, entry: dict[str, Any]) -> CheckResult:
-    figure = None if entry["figure"] is None else Figure(**entry["figure"])
-    if figure is not None:
-        measured = (figure.ratio, figure.low, figure.high)
-        known = [value for value in measured if value is not None]
-        for value in (figure.student, figure.reference, figure.bound, *known):
-            _number(value)
-    return CheckResult(
-        task,
-        _text(entry["name"]),
-        _text(entry["requirement"]),
-        _text(entry["outcome"]),
-        _number(entry["points"]),
-        _number(entry["max_points"]),
-        _text(entry["message"]),
-        _number(entry["seconds"]),
-        entry.get("hidden", True) is not False,  # what is not known to be visible is hidden
-        figure,
-    )
-
-
-@functools.cache
-def _titles(lesson: str) -> dict[str, str]:
-    """Return the tasks' titles, which the journal leaves to the catalogue; none if it has none."""
-    try:
-        return {task.name: task.title for task in lessons.lesson_named(lesson).tasks}
-    except lessons.LessonError:
-        return {}
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError("not a number")
-    return float(value)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number")
+JOURNAL, SCORES = "results.jsonl", "scores.csv"
 
 
 @dataclass(frozen=True)
@@ -173,7 +47,7 @@ def load(folder: Path) -> Results:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                score = _revived(line)
+                score = revived(line)
             except ValueError as error:
                 if not line.endswith(b"\n"):
                     return Results(tuple(scores.values()), False, cut=True)
@@ -217,7 +91,7 @@ class Journal:
         self._file.seek(0)
         for line in self._file:
             try:
-                score = brief(_revived(line))
+                score = brief(revived(line))
             except ValueError:
                 break
             self._note(score, end, len(line))
@@ -280,40 +154,6 @@ class Journal:
 def _flush(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def write_run(folder: Path, options: Options) -> None:
-    """Keep how a run grades, for `--resume`."""
-    entry = {
-        "schema": SCHEMA,
-        "seed": options.seed,
-        "timeout": options.timeout,
-        "task_timeout": options.task_timeout,
-        "memory": options.limits.memory,
-        "lesson": options.lesson,
-        "checks": str(options.checks.resolve()) if options.checks else None,
-    }
-    write_whole(folder / RUN, json.dumps(entry, indent=2).encode() + b"\n")
-
-
-def read_run(folder: Path) -> Options:
-    """Return how the run in `folder` grades.
-
-    Raises:
-        NotebookError: there is no run to go on with.
-    """
-    try:
-        entry = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        return Options(
-            seed=entry["seed"],
-            timeout=entry["timeout"],
-            task_timeout=entry["task_timeout"],
-            limits=Limits(memory=entry["memory"]),
-            lesson=entry["lesson"],
-            checks=Path(entry["checks"]) if entry["checks"] else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        raise NotebookError(f"{folder}: no run to resume. Leave --resume out.") from None
 
 
 def write_csv(path: Path, scores: Sequence[Score]) -> None:

@@ -7,6 +7,7 @@ the sandbox's warm process: what goes wrong with one costs no other.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import math
@@ -23,11 +24,11 @@ from pathlib import Path
 import torch
 
 from autograder.catalogue import reference, sources
-from autograder.catalogue.lessons import catalogue, lesson_named
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from autograder.checking.gpu_race import Arena, Nowhere
+from autograder.grading.preparation import needs
 from autograder.grading.score_submission import NOWHERE, Options, graded
-from autograder.sandbox import inner_wall, zygote
+from autograder.sandbox import inner_wall, launch, zygote
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Ahead, Sandbox
 from autograder.scores import Score
@@ -63,6 +64,33 @@ class _Judge:
         self.pipe.close()
 
 
+def pool_for(
+    paths: Sequence[Path],
+    options: Options,
+    workers: int,
+    hidden: tuple[Path, ...],
+    isolation: str = "",
+    arena: Arena | Nowhere = NOWHERE,
+) -> Pool:
+    """Return a pool that is ready for these notebooks.
+
+    Args:
+        paths: the notebooks, or none where they are not known yet.
+        options: how to grade.
+        workers: how many submissions at a time.
+        hidden: folders that no submission may see.
+        isolation: as for `launch.start`.
+        arena: where checks that need a GPU run; the pool closes it.
+
+    Raises:
+        SandboxError: no sandbox works here; nothing was run.
+        BrokenChecks: the checks cannot be collected.
+    """
+    needed = needs(paths, options)
+    start = functools.partial(launch.start, hidden, isolation, needed.modules)
+    return Pool(start, options, workers, arena, lessons=needed.lessons)
+
+
 class Pool:
     """Grades submissions, some at a time; a context manager."""
 
@@ -73,6 +101,7 @@ class Pool:
         workers: int,
         arena: Arena | Nowhere = NOWHERE,
         reread: bool = False,
+        lessons: Sequence[str] | None = None,
     ) -> None:
         """Get ready: what could refuse the whole run does so here.
 
@@ -82,21 +111,21 @@ class Pool:
             workers: how many submissions at a time.
             arena: where checks that need a GPU run; the pool closes it.
             reread: whether the check files are read anew for each submission, edits and all.
+            lessons: those whose checks are imported beforehand [the one of `options`, or all].
 
         Raises:
             SandboxError: a warm process cannot be started.
             BrokenChecks: the checks cannot be collected.
         """
         torch.set_num_threads(1)  # a process that has run threads must not fork
-        only = options.lesson
-        for lesson in (lesson_named(only),) if only else catalogue():
+        for lesson in needs((), options).lessons if lessons is None else lessons:
             # imports and reads once, for all forks
-            which = lesson.name, options.hidden, options.checks
-            plugin.census(plugin.files(*which))
-            if zygote.TRAINING in zygote.named(plugin.texts(*which)):
+            which = lesson, options.hidden, options.checks
+            plugin.census(check_files.files(*which))
+            if zygote.TRAINING in zygote.named(check_files.texts(*which)):
                 importlib.import_module(zygote.TRAINING)
             if sources.sources():
-                reference.reference_cells(lesson.name)
+                reference.reference_cells(lesson)
         self._start, self._options, self._workers = start, options, workers
         self._arena, self._reread = arena, reread
         self._running: list[_Judge] = []
@@ -248,7 +277,7 @@ def _judge(
                 sandbox = stack.enter_context(Ahead(sandbox, options.limits, ahead))
             path, tries = pipe.recv()
             if reread:
-                plugin.forget(list(plugin.CHECKS.glob("visible/*.py")))
+                check_files.forget(list(check_files.CHECKS.glob("visible/*.py")))
             with graded(path, sandbox, options, tries > 0, arena) as score:
                 pipe.send(score)
     except (SandboxError, plugin.BrokenChecks) as error:

@@ -18,15 +18,15 @@ from autograder.catalogue.lessons import (
     lesson_named,
     lesson_of,
 )
-from autograder.checking import gpu_race, plugin
+from autograder.checking import check_files, gpu_race, plugin
 from autograder.checking.expect import CheckFailed
 from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.checking.handle import Student
 from autograder.notebook import Cell, NotebookError, Submission, read
-from autograder.sandbox import zygote
 from autograder.sandbox.errors import SandboxError
-from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.session import Exhausted, Session
+from autograder.sandbox.warm_process import Limits
 from autograder.scores import CheckResult, Score, TaskScore
 
 TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
@@ -91,8 +91,8 @@ def graded(
         seconds = time.monotonic() - start
         yield Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
         return
-    files = plugin.files(lesson.name, options.hidden, options.checks)
-    cells = [cell for cell in submission.code if not _is_skipped(cell, lesson)]
+    files = check_files.files(lesson.name, options.hidden, options.checks)
+    cells = [cell for cell in submission.code if not is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
     with (
         Session(sandbox, cells, options.limits, options.timeout, again) as session,
@@ -184,23 +184,7 @@ class _Guard:
             self._session.begin_task(self._seconds)
 
 
-def imports(path: Path, options: Options) -> tuple[str, ...]:
-    """Return the modules that a warm process for this notebook alone had best import.
-
-    Those of its cells, and those of the checks, which run code of theirs beside it. What is not
-    among them is imported when it is needed; so nothing is wrong where the notebook cannot be read.
-    """
-    try:
-        submission = read(path)
-        lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
-    except (NotebookError, LessonError):
-        return zygote.BASE
-    cells = [cell.source for cell in submission.code if not _is_skipped(cell, lesson)]
-    checks = plugin.texts(lesson.name, options.hidden, options.checks)
-    return zygote.named([*checks, *cells])
-
-
-def _is_skipped(cell: Cell, lesson: Lesson) -> bool:
+def is_skipped(cell: Cell, lesson: Lesson) -> bool:
     """Whether a cell is a demonstration: tagged so, and no answer, whatever its tags say."""
     asked = {name for task in lesson.tasks for name in task.names}
     tagged = DEMONSTRATION in cell.tags and not asked & set(cell.names)

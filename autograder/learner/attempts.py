@@ -14,7 +14,7 @@ from typing import Any
 
 from autograder.catalogue import questions
 from autograder.catalogue.lessons import Lesson, catalogue, lesson_named
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from autograder.learner import cards
 from autograder.learner.record import Say, Store, StoreError
 from autograder.sandbox.errors import UNDEFINED, UNWRITTEN
@@ -175,7 +175,7 @@ def standings(say: Say, only: str | None = None) -> tuple[LessonStanding, ...]:
 
 def _maxima(lessons: Sequence[Lesson]) -> dict[str, float]:
     """Return what `check` in a notebook can earn for each task."""
-    paths = [path for lesson in lessons for path in plugin.files(lesson.name, hidden=True)]
+    paths = [path for lesson in lessons for path in check_files.files(lesson.name, hidden=True)]
     maxima: dict[str, float] = {}
     for check in plugin.census(paths):
         # a question is judged at once, where its key is at hand

@@ -17,7 +17,7 @@ from autograder.catalogue import questions
 from autograder.catalogue.lessons import Lesson, Task, task_lesson
 from autograder.catalogue.reference import reference, reference_source
 from autograder.catalogue.sources import sources
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from autograder.checking.handle import InProcess, Student
 from autograder.learner import attempts, display_bundles
 from autograder.learner.record import StoreError
@@ -65,7 +65,7 @@ def run_checks(
     seed = plugin.drawn_seed()
     with _random_state_kept():
         checks = plugin.Plugin(student, seed, (task,), reference=lambda: _reference(lesson.name))
-        return plugin.run(checks, plugin.files(lesson.name, hidden))
+        return plugin.run(checks, check_files.files(lesson.name, hidden))
 
 
 def _reference(lesson: str) -> Student:

@@ -7,7 +7,6 @@ The zip holds the grader's side of one lesson, hidden checks and solution includ
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import traceback
@@ -18,14 +17,13 @@ from autograder import notebook
 from autograder.authoring.release import packed, plain_files
 from autograder.catalogue import lessons, sources
 from autograder.catalogue.lessons import ROOT, Lesson, LessonError
-from autograder.checking import plugin
-from autograder.checking.plugin import CHECKS
+from autograder.checking import check_files, plugin
+from autograder.checking.check_files import CHECKS
 from autograder.files import write_whole
-from autograder.grading.pool import Pool
-from autograder.grading.score_submission import Options, imports
+from autograder.grading.pool import pool_for
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import exports
-from autograder.sandbox import launch
 from autograder.scores import Score
 
 OWN = "own_checks"
@@ -81,7 +79,7 @@ def _names(lesson: Lesson) -> Iterator[str]:
         raise LessonError("this edition has no hidden checks: build the zip from the full clone.")
     yield from ("pyproject.toml", "requirements.lock")
     others = {CHECKS / "visible", CHECKS / "hidden"}
-    wanted = {source, *plugin.files(lesson.name, hidden=True)}
+    wanted = {source, *check_files.files(lesson.name, hidden=True)}
     wanted.update(plain_files(lesson.notebook.parent))
     for path in (*plain_files(ROOT / "autograder"), *plain_files(ROOT / "course")):
         if path.parent not in others and not path.parent.name[:2].isdigit():
@@ -104,8 +102,7 @@ def grade(path: Path, lesson: Lesson) -> Score:
         seed=plugin.drawn_seed(), lesson=lesson.name, checks=own if own.is_dir() else None
     )
     hidden = (ROOT, path.parent.resolve())
-    start = functools.partial(launch.start, hidden, "container", imports(path, options))
-    with Pool(start, options, workers=1) as pool:
+    with pool_for([path], options, 1, hidden, "container") as pool:
         [score] = pool.grade([path])
     return score
 

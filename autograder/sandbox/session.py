@@ -22,10 +22,11 @@ from autograder.notebook import Cell
 from autograder.sandbox import wire
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.freezer import Took
-from autograder.sandbox.launch import Limits, Sandbox
+from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.memory_limit import MemoryWatch
 from autograder.sandbox.process import Process, in_words
 from autograder.sandbox.reply import value_of
+from autograder.sandbox.warm_process import Limits
 
 CELL_SECONDS = 20.0
 DEATHS = 12

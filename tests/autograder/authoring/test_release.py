@@ -11,7 +11,7 @@ import pytest
 from autograder.authoring import build, release
 from autograder.catalogue import lessons, questions, sources
 from autograder.catalogue.lessons import LessonError, catalogue
-from autograder.checking.plugin import CHECKS
+from autograder.checking.check_files import CHECKS
 from tests.conftest import ROOT
 
 SHORTEST, LONG = 8, 30

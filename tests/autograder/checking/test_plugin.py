@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from autograder.catalogue.lessons import LessonError
-from autograder.checking import plugin
+from autograder.checking import check_files, plugin
 from autograder.checking.handle import InProcess, Student
 from tests.conftest import lora, reference_cells
 
@@ -107,7 +107,7 @@ def test_only_the_chosen_tasks_run(write):
 
 def test_a_check_of_the_instructor_s_own_counts_as_hidden(write):
     assert all(result.hidden for result in run(write(OUTCOMES), answer=42))
-    visible = plugin.census(plugin.files("lora", hidden=False))
+    visible = plugin.census(check_files.files("lora", hidden=False))
     assert visible and not any(check.hidden for check in visible)
 
 
@@ -213,7 +213,7 @@ def test_a_skipped_check_is_not_counted_and_says_so(write):
 
 def test_no_files_are_no_checks():
     assert run([]) == []
-    assert plugin.files("no_such_lesson", hidden=True) == []
+    assert check_files.files("no_such_lesson", hidden=True) == []
 
 
 def test_the_environment_of_the_grader_adds_nothing(write, monkeypatch, tmp_path):
@@ -227,7 +227,7 @@ def test_the_lesson_s_checks_keep_no_module_state():
     namespace = {"__name__": "__main__"}
     for source in reference_cells():
         exec(compile(source, "<cell>", "exec"), namespace)
-    files = plugin.files("lora", hidden=True)
+    files = check_files.files("lora", hidden=True)
     fast = tuple(task.name for task in lora().tasks if task.name != "adapt_with_lora")
     runs = [
         [

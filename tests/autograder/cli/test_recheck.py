@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder.checking import plugin
+from autograder.checking import check_files
 from autograder.cli import main, recheck
 from autograder.grading.pool import Pool
 from autograder.grading.score_submission import Options
@@ -277,8 +277,8 @@ def checks(tmp_path, monkeypatch):
     """A copy of one lesson's visible checks that may be edited."""
     made = tmp_path / "checks"
     (made / "visible").mkdir(parents=True)
-    shutil.copy(plugin.CHECKS / "visible" / "test_lora.py", made / "visible")
-    monkeypatch.setattr(plugin, "CHECKS", made)
+    shutil.copy(check_files.CHECKS / "visible" / "test_lora.py", made / "visible")
+    monkeypatch.setattr(check_files, "CHECKS", made)
     return made / "visible" / "test_lora.py"
 
 

@@ -15,7 +15,6 @@ from autograder.grading.pool import Unfinished
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.sandbox import launch
-from autograder.sandbox.launch import Limits
 from tests.conftest import LIMITS, ROOT, write_notebook
 
 
@@ -170,12 +169,3 @@ def test_resume_refuses_another_class(ten, tmp_path):
 def test_two_runs_do_not_write_in_one_place(tmp_path):
     with journal.Journal(tmp_path), pytest.raises(NotebookError, match="another run"):
         journal.Journal(tmp_path)
-
-
-def test_what_a_run_keeps_of_itself_is_read_back(tmp_path):
-    options = Options(seed=7, timeout=9.0, limits=Limits(memory=1 << 30), lesson="lora")
-    journal.write_run(tmp_path, options)
-    assert journal.read_run(tmp_path) == options
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(NotebookError, match="no run to resume"):
-        journal.read_run(tmp_path)

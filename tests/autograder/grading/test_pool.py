@@ -12,7 +12,8 @@ import pytest
 
 from autograder.checking import plugin
 from autograder.grading import pool
-from autograder.grading.pool import Pool
+from autograder.grading.pool import Pool, pool_for
+from autograder.grading.preparation import needs
 from autograder.grading.score_submission import Options
 from autograder.sandbox import launch, zygote
 from autograder.sandbox.session import Session
@@ -103,6 +104,19 @@ def test_what_training_imports_is_imported_once_for_all(sandbox, monkeypatch):
         assert "tabnanny" not in sys.modules, "its visible checks train nothing"
     with Pool(lambda: sandbox, Options(lesson="fine_tuning", hidden=False), 1):
         assert "tabnanny" in sys.modules
+
+
+def test_a_pool_for_a_few_notebooks_reads_and_warms_what_they_need(tmp_path, sandbox, monkeypatch):
+    warmed = []
+    monkeypatch.setattr(
+        launch, "start", lambda hide, isolation, warm: warmed.append(warm) or sandbox
+    )
+    monkeypatch.setattr(plugin, "census", lambda paths: read.extend(paths))
+    read: list[Path] = []
+    path = write_notebook(tmp_path / "a.ipynb", reference_cells("evaluation"))
+    with pool_for([path], QUICK, 1, (tmp_path,)):
+        assert {path.stem for path in read} == {"test_evaluation"}
+        assert warmed == [needs([path], QUICK).modules] and "peft" not in warmed[0]
 
 
 def killing(folder, body):

@@ -4,9 +4,9 @@ import nbformat
 import pytest
 
 from autograder.catalogue import nbgrader_cells, sources
-from autograder.checking import plugin
-from autograder.grading.score_submission import Options, grade, imports
-from autograder.sandbox import launch, session, zygote
+from autograder.checking import check_files, plugin
+from autograder.grading.score_submission import Options, grade
+from autograder.sandbox import session, warm_process, zygote
 from tests.conftest import (
     LIMITS,
     lora,
@@ -190,7 +190,7 @@ def test_metadata_of_the_student_s_is_not_believed(sandbox, tmp_path):
     assert score.points == 0
     assert score.max_points == sum(
         check.max_points
-        for check in plugin.census(plugin.files("lora", hidden=False))
+        for check in plugin.census(check_files.files("lora", hidden=False))
         if check.task in TASKS
     )
 
@@ -252,24 +252,6 @@ def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_p
 
 # ------------------------------------------------------------------------------- the warm process
 
-
-def test_what_one_notebook_needs_is_imported_before_its_time_runs(tmp_path):
-    visible = Options(hidden=False)
-    plain = imports(write_notebook(tmp_path / "plain.ipynb", reference_cells()), visible)
-    assert set(plain) >= set(zygote.BASE) and "peft" not in plain
-    cells = [*reference_cells(), "def f():\n    from peft import LoraModel"]
-    assert "peft" in imports(write_notebook(tmp_path / "asks.ipynb", cells), visible)
-    checked = imports(
-        write_notebook(tmp_path / "checked.ipynb", reference_cells("evaluation")), visible
-    )
-    assert "sklearn.metrics" in checked and zygote.TRAINING not in checked
-    trains = imports(
-        write_notebook(tmp_path / "trains.ipynb", reference_cells("fine_tuning")), visible
-    )
-    assert zygote.TRAINING in trains
-    assert imports(tmp_path / "none.ipynb", visible) == zygote.BASE
-
-
 LOADED = """
 import sys
 def loaded(name):
@@ -279,7 +261,7 @@ def loaded(name):
 
 def test_a_process_that_is_told_imports_that_alone(tmp_path):
     path = write_notebook(tmp_path / "a.ipynb", reference_cells())
-    with launch.Zygote("none", warm=zygote.BASE) as few:
+    with warm_process.Zygote("none", warm=zygote.BASE) as few:
         score = grade(path, few, QUICK)
         with running(few, LOADED) as (student, _):
             assert student.loaded("torch") and not student.loaded("peft")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from autograder.cli import main
 from autograder.sandbox import launch, outer_wall
 from autograder.sandbox.errors import SandboxError, StudentError
-from autograder.sandbox.launch import Limits
+from autograder.sandbox.warm_process import Limits
 from autograder.sandbox.zygote import BASE
 from tests.conftest import LIMITS, ROOT, descendants, running, settles, write_notebook
 

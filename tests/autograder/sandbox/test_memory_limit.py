@@ -3,8 +3,8 @@
 import pytest
 
 from autograder.sandbox.errors import StudentError
-from autograder.sandbox.launch import Limits
 from autograder.sandbox.session import Death
+from autograder.sandbox.warm_process import Limits
 from tests.conftest import running
 
 HOGS = """

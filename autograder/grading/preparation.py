@@ -1,0 +1,50 @@
+"""What a run imports before its first submission: for a few notebooks, no more than they need."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograder.catalogue.lessons import LessonError, catalogue, lesson_named, lesson_of
+from autograder.checking import check_files
+from autograder.grading.score_submission import Options, is_skipped
+from autograder.notebook import NotebookError, read
+from autograder.sandbox import zygote
+
+FEW = 8
+"""Notebooks that are looked through beforehand; for more, all that any could need is imported."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What grading is quicker for having imported beforehand."""
+
+    lessons: tuple[str, ...]
+    """whose checks the grader imports"""
+    modules: tuple[str, ...]
+    """what the sandbox's warm process imports"""
+
+
+def needs(paths: Sequence[Path], options: Options) -> Needs:
+    """Return what grading these notebooks needs; where none are known yet, or many, all there is.
+
+    A warm process imports what is in their cells, and in their checks, which run code of theirs
+    beside them. What is not among it is imported when it is needed; so nothing is wrong where a
+    notebook cannot be read, or changes.
+    """
+    if not 0 < len(paths) <= FEW:
+        known = (lesson_named(options.lesson),) if options.lesson else catalogue()
+        return Needs(tuple(lesson.name for lesson in known), zygote.WARM)
+    lessons: dict[str, None] = {}
+    texts: list[str] = []
+    for path in paths:
+        with contextlib.suppress(NotebookError, LessonError):  # its score will say so
+            submission = read(path)
+            lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
+            lessons[lesson.name] = None
+            texts += [cell.source for cell in submission.code if not is_skipped(cell, lesson)]
+    for name in lessons:
+        texts += check_files.texts(name, options.hidden, options.checks)
+    return Needs(tuple(lessons), zygote.named(texts))
