@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from torch.utils.data import TensorDataset
 
 SUBSET = Path(__file__).parent / "data" / "mnist.npz"
@@ -96,6 +95,8 @@ def _subset(split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _all(split: str, root: Path, download: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Read the original files: pixels (N, 28, 28), uint8, and labels (N,), int64."""
+    import torchvision  # takes a second, and only who asks for all of MNIST needs it
+
     try:
         whole = torchvision.datasets.MNIST(root, train=split == "train", download=download)
     except RuntimeError as error:

@@ -44,18 +44,21 @@ QUICK, LONG = 5.0, session.CELL_SECONDS
 EVERY = 40
 """An honest submission after so many attacks."""
 SOME = ("lora_forward", "lora_linear", "rank_for_budget", "lora_numbers")
-"""Tasks enough for attacks that read, and are not after points."""
+"""Tasks enough for attacks that are not after points: they read, or use up what others need."""
+AFTER_POINTS = ("tampering", "forging")
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: on all tasks beside untouched stubs, or on one beside the reference."""
+    """One attack: beside untouched stubs, or on one task beside the reference."""
 
     family: str
     name: str
     text: str
     seen: str
     task: str
+    on_all: bool
+    """whether it needs all tasks' time to be seen, or is after the points of all"""
     source: str
 
 
@@ -65,7 +68,8 @@ def attacks_of(family: str) -> list[Attack]:
         if name := cell.metadata.get("attack"):
             text = cell.source.strip().partition("\n")[0].strip('"')
             seen, task = cell.metadata.get("seen", ""), cell.metadata.get("task", "")
-            found.append(Attack(family, name, text, seen, task, cell.source))
+            on_all = family in AFTER_POINTS or cell.metadata.get("tasks") == "all"
+            found.append(Attack(family, name, text, seen, task, on_all, cell.source))
     return found
 
 
@@ -115,8 +119,7 @@ def graded(sandbox, seed, tmp_path_factory) -> dict[tuple[str, str], Score]:
         before = reference if attack.task else stubs
         path = folder / attack.family / f"{attack.name}.ipynb"
         seconds = LONG if attack.family == "reading" else QUICK
-        some = SOME if attack.family == "reading" else None
-        tasks = (attack.task,) if attack.task else some
+        tasks = (attack.task,) if attack.task else None if attack.on_all else SOME
         groups[tasks, seconds].append(write_notebook(path, [*before, attack.source]))
     groups[None, LONG].append(write_notebook(folder / "honest" / "last.ipynb", reference))
     scores = {}

@@ -126,6 +126,10 @@ def _text(error: BaseException) -> str:
         return "(its text could not be read)"
 
 
+def _show_nothing(*_: object, **__: object) -> None:
+    """Stand where a shell would show an error."""
+
+
 def nowhere() -> TextIO:
     """Open what drops all that is written to it."""
     return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - os.devnull is no path
@@ -157,6 +161,8 @@ class Cells:
         config = Config()
         config.HistoryManager.enabled = False
         self.shell = InteractiveShell.instance(config=config, compiler_class=Compiler)
+        # nobody reads a traceback here, and one of a deep recursion takes seconds to word
+        self.shell.showtraceback = _show_nothing  # type: ignore[method-assign]
         builtins.input = lambda prompt="": ""  # nobody is there to answer
 
     def start_here(self) -> None:

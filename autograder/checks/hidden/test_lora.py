@@ -1,14 +1,13 @@
 """The checks of the LoRA lesson that decide: each looks at one property of a task.
 
-Every expected value is worked out here, in plain torch or by peft, from this side's own copy of the
-inputs; what runs beside the submission's objects only does and reports.
+Every expected value is worked out here, in plain torch, from this side's own copy of the inputs;
+what runs beside the submission's objects only does and reports.
 """
 
 import copy
 import math
 from collections import OrderedDict
 
-import peft
 import pytest
 import torch
 from torch import nn
@@ -1324,20 +1323,25 @@ def dora(student, rng, base, rank=2, alpha=6.0):
     return layer, values
 
 
-def pefts_dora(base, values, rank, alpha):
-    """The same layer by peft; return it and its (lora_A, lora_B, magnitude)."""
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=["0"], use_dora=True)
-    model = peft.get_peft_model(nn.Sequential(copy.deepcopy(base)), config)
-    layer = model.base_model.model[0]
-    parts = (
-        layer.lora_A["default"].weight,
-        layer.lora_B["default"].weight,
-        layer.lora_magnitude_vector["default"].weight,
-    )
-    with torch.no_grad():
-        for part, value in zip(parts, values.values(), strict=True):
-            part.copy_(value)
-    return layer, parts
+class PlainDora(nn.Module):
+    """The same layer by arXiv:2402.09353: equation 5, the norm a constant going backward (§4.3).
+
+    A test holds it to peft's, which takes seconds to import.
+    """
+
+    def __init__(self, base, values, rank, alpha):
+        """Take a copy of `base` and of the parameters' values."""
+        super().__init__()
+        self.base, self.scaling = copy.deepcopy(base).requires_grad_(False), alpha / rank
+        for name, value in values.items():
+            self.register_parameter(name, nn.Parameter(value.clone()))
+
+    def forward(self, x):
+        """Map (…, in) to (…, out)."""
+        adapted = self.base.weight + self.scaling * self.lora_B @ self.lora_A
+        norm = adapted.norm(dim=1).detach()
+        directions = F.linear(x, adapted) * (self.magnitude / norm)
+        return directions if self.base.bias is None else directions + self.base.bias
 
 
 @pytest.mark.task("dora_linear", points=1)
@@ -1357,9 +1361,9 @@ def test_dora_gradients(student, rng):
     base, x, upstream = rng.linear(6, 4, bias=False), rng.normal(5, 6), rng.normal(5, 4)
     layer, values = dora(student, rng, base)
     student.run(sgd_step, layer, x, upstream, 0.1)
-    oracle, parts = pefts_dora(base, values, 2, 6.0)
+    oracle = PlainDora(base, values, 2, 6.0)
     oracle(x).backward(upstream)
-    for name, part in zip(values, parts, strict=True):
+    for name, part in oracle.named_parameters(recurse=False):
         moved = (part - 0.1 * part.grad).detach()
         expect_close(getattr(layer, name), moved, f"{name} is not where a step of SGD puts it.")
 
@@ -1379,7 +1383,7 @@ def test_dora_freezes_its_base(student, rng):
     student.run(sgd_step, layer, rng.normal(3, 6), rng.normal(3, 4), 0.1)
     shapes = {"lora_A": (2, 6), "lora_B": (4, 2), "magnitude": (4,)}
     values = {n: expect_tensor(getattr(layer, n), shape, n) for n, shape in shapes.items()}
-    oracle, _ = pefts_dora(base, values, 2, 6.0)
+    oracle = PlainDora(base, values, 2, 6.0)
     x, message = rng.normal(3, 6), "After a step of training something else has moved, too."
     expect_close(layer(x), output(oracle, x), message)
 
@@ -1432,7 +1436,7 @@ def test_dora_takes_any_rows(student, rng):
     """x may have any number of leading dimensions."""
     base = rng.linear(6, 4, bias=False)
     layer, values = dora(student, rng, base)
-    oracle, _ = pefts_dora(base, values, 2, 6.0)
+    oracle = PlainDora(base, values, 2, 6.0)
     for leading in ((2, 3), (2, 1, 2), ()):
         x = rng.normal(*leading, 6)
         expected = output(oracle, x.reshape(-1, 6)).reshape(*leading, 4)

@@ -508,7 +508,7 @@ time.sleep(4)
 raise RuntimeError("LOOT 1.2 GB")
 
 # %% attack="memory_after_the_call" seen="of memory"
-"""Takes memory in a thread some time after the cell has ended, so that another task pays for it."""
+"""Takes memory in a thread some time after the cell has ended, so that a later task pays for it."""
 import threading
 import time
 
@@ -521,7 +521,13 @@ def later():
     time.sleep(20)
 
 
-threading.Thread(target=later, daemon=True).start()
+thread = threading.Thread(target=later, daemon=True)
+thread.start()
+
+
+def rank_for_budget(*args, **kwargs):
+    thread.join(2)
+
 
 # %% attack="descriptors" seen="made: [0-9]+ descriptors"
 """Opens files until none opens, at most 5,000."""
@@ -650,7 +656,7 @@ for name in os.listdir("/proc/self/ns"):
     refused += 1
 raise RuntimeError(f"made: refused {refused}")
 
-# %% attack="control_socket" seen="(sent a reply|sent .* (reply|value)|its process|made: )"
+# %% attack="control_socket" tasks="all" seen="(sent a reply|sent .* (reply|value)|its process|made: )"
 """Looks for the warm process's control socket and asks it for a child without limits."""
 import os
 import socket
