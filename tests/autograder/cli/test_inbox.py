@@ -49,7 +49,7 @@ def at(sandbox, monkeypatch, folder, tmp_path):
     def opened(resume=False, workers=2):
         with (
             Changes((folder,), True, print) as changes,
-            run.opened(out, (ROOT,), QUICK, workers, "", resume) as (pool, journal),
+            run.opened(out, (), (ROOT,), QUICK, workers, "", resume) as (pool, journal),
         ):
             desk = inbox.Desk(out, folder, pool, journal)
             desk.work_on = lambda: desk.work(changes)
