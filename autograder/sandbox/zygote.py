@@ -99,6 +99,8 @@ def main() -> None:
         if not message:
             return
         if os.fork() == 0:
+            control.close()
+            del control  # a submission can walk to this frame
             _parent(mode, cells, msgpack.unpackb(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
@@ -118,7 +120,6 @@ def _parent(
 ) -> None:
     """Fork the child, report its pidfd and its end; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.close(CONTROL)
     report = socket.socket(fileno=birth)
     code = 1
     try:
