@@ -75,7 +75,7 @@ def read(path: Path) -> Submission:
         notebook = _parse(path, lambda: jupytext.reads(_without_header(text), fmt="py:percent"))
     else:
         raw = _parse(path, lambda: json.loads(text))
-        _drop_outputs(path, raw)
+        _drop_what_is_not_graded(path, raw)
         notebook = _parse(path, lambda: nbformat.reads(json.dumps(raw), as_version=4))
     cells = notebook.get("cells")
     if not isinstance(cells, list):
@@ -146,6 +146,7 @@ def _text(path: Path) -> str:
 
 
 def _parse(path: Path, parse: Any) -> dict[str, Any]:
+    way = "Open it in Jupyter and save it again."
     logger = logging.getLogger("traitlets")  # nbformat tells it of every oddity; we say our own
     was, logger.disabled = logger.disabled, True
     try:
@@ -154,27 +155,46 @@ def _parse(path: Path, parse: Any) -> dict[str, Any]:
             return _dict(parse())
     except RecursionError:
         raise NotebookError(f"{path}: nested too deeply to be a notebook.") from None
-    except Exception as error:  # noqa: BLE001 - parsers of hostile files raise anything
-        reason = " ".join(str(error).split())[:160]
-        raise NotebookError(
-            f"{path}: not a notebook ({reason}). Open it in Jupyter and save it again."
-        ) from None
+    except json.JSONDecodeError as error:
+        raise NotebookError(f"{path}: not a notebook ({error}). {way}") from None
+    except Exception:  # noqa: BLE001 - parsers of hostile files raise anything, in words of their own
+        raise NotebookError(f"{path}: not a notebook as Jupyter writes it. {way}") from None
     finally:
         logger.disabled = was
 
 
-def _drop_outputs(path: Path, notebook: dict[str, Any]) -> None:
-    """Drop outputs and attachments before the format is looked at: nothing in them is graded."""
+def _drop_what_is_not_graded(path: Path, notebook: dict[str, Any]) -> None:
+    """Drop outputs, attachments and most metadata before the format is looked at."""
     sheets = _list(notebook.get("worksheets"))  # before nbformat 4
     _refuse_crowd(path, sheets)
+    notebook["metadata"] = _read_metadata(notebook)
     for holder in (notebook, *sheets):
         cells = _list(_dict(holder).get("cells"))
         _refuse_crowd(path, cells)
         for cell in cells:
             if isinstance(cell, dict):
                 cell.pop("attachments", None)
+                cell["metadata"] = _read_metadata(cell)
                 if "outputs" in cell:
                     cell["outputs"] = []
+
+
+def _read_metadata(holder: dict[str, Any]) -> dict[str, Any]:
+    """Return what we read of the metadata of a notebook or a cell, however deep the rest is."""
+    metadata = _dict(holder.get("metadata"))
+    tags = [tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)]
+    parts = {
+        "autograder": {"lesson": _dict(metadata.get("autograder")).get("lesson")},
+        "nbgrader": {"grade_id": _dict(metadata.get("nbgrader")).get("grade_id")},
+        "free_text": metadata.get("free_text"),
+    }
+    texts = {name: value for name, value in parts.items() if _is_of_texts(value)}
+    return texts | ({"tags": tags} if tags else {})
+
+
+def _is_of_texts(value: object) -> bool:
+    parts = value.values() if isinstance(value, dict) else [value]
+    return all(isinstance(part, str) for part in parts)
 
 
 def _without_header(text: str) -> str:
@@ -290,8 +310,8 @@ def within(folder: Path) -> list[Path]:
     """Return the notebooks in a folder and below it, without hidden ones, in a stable order."""
     return sorted(
         Path(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
+        for place, folders, names in os.walk(folder)
+        for name in (*names, *folders)  # a folder called so is no notebook, and is told of
         if name.endswith(".ipynb") and not _is_hidden(Path(place, name), folder)
     )
 

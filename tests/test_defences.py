@@ -19,11 +19,11 @@ import pyseccomp
 import pytest
 
 from autograder import notebook
-from autograder.checking import plugin
+from autograder.checking import disclosure, handle
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
 from autograder.reporting import feedback
-from autograder.sandbox import outer_wall, session, warm_process, wire
+from autograder.sandbox import outer_wall, reply, session, warm_process, wire
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.memory_limit import MemoryWatch
 from autograder.sandbox.warm_process import Limits
@@ -389,8 +389,52 @@ def test_a_short_text_keeps_hidden_inputs_off_the_page(sandbox, tmp_path, monkey
         return ["INPUTS" in check.message for check in task.checks if check.hidden]
 
     assert not any(shown())
-    monkeypatch.setattr(plugin, "HIDDEN_TEXT", 2_000)
+    monkeypatch.setattr(disclosure, "A_CHECK", 2_000)
     assert any(shown())
+
+
+NAMES = """
+import types
+
+def lora_forward(*args, **kwargs):
+    def inner(): raise ValueError
+    code = inner.__code__.replace(co_qualname="INPUTS", co_firstlineno=7919)
+    types.FunctionType(code, globals())()
+"""
+
+
+def test_a_function_s_own_name_keeps_hidden_inputs_off_the_page(sandbox, tmp_path, monkeypatch):
+    def shown() -> list[bool]:
+        [task] = graded(sandbox, tmp_path, NAMES).tasks
+        return ["INPUTS" in check.message or "79" in check.message for check in task.checks]
+
+    assert not any(shown())
+    monkeypatch.setattr(reply, "_place_in", lambda cells, where: where)
+    assert any(shown())
+
+
+WALK = """
+import sys
+def look():
+    code = sys._getframe(1).f_code
+    return [code.co_filename, code.co_name, code.co_qualname, str(code.co_consts[:1])]
+"""
+
+
+def a_probe_of_a_hidden_check(look):
+    "What the check is after."
+    return look()
+
+
+def test_a_probe_s_frame_tells_neither_its_file_nor_its_name(sandbox, monkeypatch):
+    def seen() -> str:
+        with running(sandbox, WALK) as (student, _):
+            return str(student.run(a_probe_of_a_hidden_check, student.look))
+
+    secrets = ("test_defences", "hidden", "after")
+    assert not any(secret in seen() for secret in secrets)
+    monkeypatch.setattr(handle, "_bare", lambda code: code)
+    assert all(secret in seen() for secret in secrets)
 
 
 def test_escaping_keeps_markup_from_the_page(sandbox, tmp_path, monkeypatch):

@@ -29,13 +29,16 @@ MOMENT = (2000, 1, 1, 0, 0, 0)
 """The time of every file in a zip of ours: the same input gives the same bytes."""
 
 
-def write(out: Path, names: Sequence[str] = (), force: bool = False) -> dict[str, bytes]:
+def write(
+    out: Path, names: Sequence[str] = (), force: bool = False, with_answers: bool = False
+) -> dict[str, bytes]:
     """Write the class edition as a zip file, whole or not at all; return what is in it.
 
     Args:
         out: the file.
         names: the lessons; all where it is empty.
         force: whether a file that is there is replaced.
+        with_answers: whether the short answers to what a person grades are in the notebooks.
 
     Raises:
         LessonError: no such lesson, no sources, or `course/` is not what `build` makes of them.
@@ -48,7 +51,7 @@ def write(out: Path, names: Sequence[str] = (), force: bool = False) -> dict[str
         raise FileExistsError(EEXIST, ways, str(out))
     if not out.absolute().parent.is_dir():
         raise FileNotFoundError(ENOENT, "there is no such folder to write to", str(out.parent))
-    held = files([lesson_named(name) for name in names] or catalogue())
+    held = files([lesson_named(name) for name in names] or catalogue(), with_answers)
     inside = {f"{TOP}/{name}": content for name, content in held.items()}
     write_whole(out, packed(inside, [f"{TOP}/{name}" for name in EXECUTABLE]))
     return held
@@ -71,7 +74,7 @@ def _entry(name: str, executable: bool) -> zipfile.ZipInfo:
     return entry
 
 
-def files(lessons: Sequence[Lesson]) -> dict[str, bytes]:
+def files(lessons: Sequence[Lesson], with_answers: bool = False) -> dict[str, bytes]:
     """Return the class edition of some lessons: path → content, sorted.
 
     Raises:
@@ -87,17 +90,17 @@ def files(lessons: Sequence[Lesson]) -> dict[str, bytes]:
     paths = [ROOT / name for name in AS_THEY_ARE]
     paths += [*plain_files(COURSE / "data"), *plain_files(COURSE / "weights")]
     held = {path: path.read_bytes() for path in paths}
-    held |= {path: text.encode() for path, text in _texts(chosen)}
+    held |= {path: text.encode() for path, text in _texts(chosen, with_answers)}
     return {str(path.relative_to(ROOT)): content for path, content in sorted(held.items())}
 
 
-def _texts(chosen: Sequence[Lesson]) -> Iterator[tuple[Path, str]]:
+def _texts(chosen: Sequence[Lesson], with_answers: bool) -> Iterator[tuple[Path, str]]:
     """Yield the texts that are not as they are in the clone, and the code."""
     yield from _package(chosen).items()
     for path in COURSE.glob("*.py"):
         yield path, path.read_text(encoding="utf-8")
     for lesson in chosen:
-        yield lesson.notebook, _without_dead_links(lesson.notebook, chosen)
+        yield lesson.notebook, _notebook(lesson.notebook, chosen, with_answers)
     for name, text in build.pages_of(chosen).items():
         yield COURSE / name, text
     for name in ("README.md", "Makefile"):
@@ -138,11 +141,18 @@ _LINK = re.compile(r"\[([^\]]+)\]\(\.\./(\d\d_\w+)/[^)]*\)")
 """A link from a lesson to another one."""
 
 
-def _without_dead_links(path: Path, chosen: Sequence[Lesson]) -> str:
+ANSWER = "## A short answer with its sources"
+"""The heading of a lesson's own answer to what a person grades."""
+LATER = "Your instructor has it, and gives it out when all are handed in."
+
+
+def _notebook(path: Path, chosen: Sequence[Lesson], with_answers: bool) -> str:
     """Return a lesson's notebook in which a lesson that is not there is named, and no link."""
     there = {lesson.notebook.parent.name for lesson in chosen}
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _LINK.sub(lambda m: m[0] if m[2] in there else m[1], cell.source)
+            if cell.source.startswith(ANSWER) and not with_answers:
+                cell.source = f"{ANSWER}\n\n{LATER}"
     return f"{nbformat.writes(notebook)}\n"

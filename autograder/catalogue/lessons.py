@@ -117,15 +117,27 @@ def called(source: str) -> list[str]:
     return _CHECK_CALL.findall(source)
 
 
-def lesson_of(submission: Submission) -> Lesson:
+def lesson_of(submission: Submission, named: str | None = None) -> Lesson:
     """Return the lesson that a submission answers: by its checks, else its metadata or file name.
 
+    Args:
+        submission: the notebook.
+        named: the lesson's name, where it is known.
+
     Raises:
-        LessonError: it cannot be told.
+        LessonError: it cannot be told, or is another one than `named`.
     """
     asked = {name for cell in submission.code for name in called(cell.source)}
     known = asked | {name for cell in submission.code for name in cell.names}
     best = max(catalogue(), key=lambda lesson: _overlap(lesson, known))
+    if named is not None:
+        lesson = lesson_named(named)
+        if _overlap(best, known) and not _overlap(lesson, known):
+            raise LessonError(
+                f"{submission.path}: its code answers the lesson {best.name}, and {lesson.name} is "
+                "what is graded here. Hand in the notebook of that lesson."
+            )
+        return lesson
     if _overlap(best, known):
         return best
     names = {submission.lesson, submission.path.stem, submission.path.parent.name}

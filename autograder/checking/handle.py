@@ -8,6 +8,7 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import math
 import os
@@ -22,12 +23,15 @@ import cloudpickle
 import torch
 
 from autograder.checking import probes
+from autograder.checking.disclosure import Disclosure
 from autograder.sandbox import memory_peak, tensors, wire
-from autograder.sandbox.child import MAX_TEXT, Executor, nowhere, printing_to
+from autograder.sandbox.child import Executor, nowhere, printing_to
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.freezer import Took
-from autograder.sandbox.reply import value_of
+from autograder.sandbox.reply import outcome_of
 
+_HAS_DOCSTRING = 0x4000000
+"""A flag of code objects from Python 3.13 on."""
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
 
@@ -40,7 +44,7 @@ class Transport(Protocol):
         """Return the number of the process in which the submission lives."""
 
     def ask(self, request: bytes, seconds: float) -> Any:
-        """Return the reply, decoded by `wire.decode`, within `seconds`."""
+        """Return the value that comes back within `seconds`, or raise the `StudentError`."""
 
     def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
         """Return what `call`, of one request, returns, and how long the answer took."""
@@ -69,7 +73,10 @@ class InProcess:
         with nowhere() as stream, printing_to(stream):
             reply = self._executor.answer(request)
         self._took = time.perf_counter() - began
-        return wire.decode(*reply)
+        outcome = outcome_of(wire.decode(*reply))
+        if isinstance(outcome, StudentError):
+            raise outcome
+        return outcome
 
     def timed(self, call: Callable[[], Any]) -> tuple[Any, Took]:
         """Return what `call`, of one request, returns, and how long the answer took here."""
@@ -113,7 +120,7 @@ class Student:
         """Speak to a submission through `transport`, with `seconds` for each call."""
         self._transport = transport
         self._seconds = seconds
-        self._longest = MAX_TEXT
+        self._disclosure: Disclosure | None = None
         self._named: dict[tuple[int, str], Handle] = {}
         """process and name → what it stood for: a check asks for a function once"""
 
@@ -129,9 +136,12 @@ class Student:
             self._named[key] = value
         return value
 
-    def _begin_check(self, seconds: float, longest: int) -> None:
-        """Give each call `seconds`, cut an exception's text to `longest`, ask for names anew."""
-        self._seconds, self._longest = seconds, longest
+    def _begin_check(self, seconds: float, disclosure: Disclosure | None) -> None:
+        """Give each call `seconds`, tell of exceptions what `disclosure` does, ask for names anew.
+
+        None: tell all of them.
+        """
+        self._seconds, self._disclosure = seconds, disclosure
         self._named.clear()
 
     def run(self, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -156,13 +166,14 @@ class Student:
 
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
         request = _pickled((operation, target, args, kwargs))
-        reply = self._transport.ask(request, self._seconds)
         try:
-            return self._handles(value_of(reply, self._longest))
+            return self._handles(self._transport.ask(request, self._seconds))
         except StudentError as error:
             if error.type_name == "KeyboardInterrupt" and isinstance(self._transport, InProcess):
                 raise KeyboardInterrupt from None
-            raise
+            if self._disclosure is None:
+                raise
+            raise self._disclosure.cut(error) from None
 
     def _handles(self, value: Any) -> Any:
         if type(value) is wire.Key:
@@ -181,11 +192,35 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return obj._key if type(obj) is Handle else None
 
     def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, types.CodeType):
+            return self.dispatch_table[types.CodeType](_bare(obj))
         if type(obj) is OrderedDict and not obj and not vars(obj):
             return OrderedDict, ()  # the same as without this, sooner: a module has a dozen
         if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
             return tensors.from_bytes, tensors.as_bytes(obj)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, types.FunctionType) and isinstance(reduced, tuple):
+            reduced[2][1].update(__doc__=None, __name__="f", __qualname__="f")
+        return reduced
+
+
+def _bare(code: types.CodeType) -> types.CodeType:
+    """Return code that does the same and says less: a submission can walk to it from its frames.
+
+    Without its file, name, lines and docstring; what it does cannot be hidden from where it runs.
+    """
+    constants = code.co_consts
+    if sys.version_info >= (3, 13):
+        has_docstring = bool(code.co_flags & _HAS_DOCSTRING)
+    else:  # the first constant of what `def` makes is its docstring, or None
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name[:1] != "<"
+        has_docstring = bool(is_function and isinstance(constants[0], str))
+    if has_docstring:
+        constants = (None, *constants[1:])
+    return code.replace(
+        co_filename="", co_name="f", co_qualname="f", co_firstlineno=1, co_linetable=b"",
+        co_consts=constants, co_flags=code.co_flags & ~_HAS_DOCSTRING,
+    )  # fmt: skip
 
 
 def send_by_value(module: types.ModuleType) -> None:

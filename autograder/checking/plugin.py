@@ -22,17 +22,15 @@ import pytest
 from autograder.catalogue.lessons import LessonError
 from autograder.checking import check_files, gpu_race
 from autograder.checking.check_files import CHECKS
+from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed, Inputs
 from autograder.checking.handle import CALL_SECONDS, InProcess, Student, send_by_value
 from autograder.checking.race import Race
-from autograder.sandbox.child import MAX_TEXT
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.wire import WireError
 from autograder.scores import CheckResult, Figure
 
 MAX_MESSAGE = 2_500
-HIDDEN_TEXT = 100
-"""Characters of an exception's text that a hidden check's message may show."""
 NO_REFERENCE = "The reference is not in this edition: decided at grading."
 SHARED = "autograder.checks.shared"
 RACE = pytest.StashKey[Race | gpu_race.Race | gpu_race.Nowhere]()
@@ -101,6 +99,7 @@ class Plugin:
         """
         self._student, self._seed, self._tasks, self._before = student, seed, tasks, before
         self._reference, self._on_gpu = reference, on_gpu
+        self._disclosure = Disclosure()
         self.refused: SandboxError | None = None
         """what kept a check from being run, through no fault of the submission's"""
         self.results: list[CheckResult] = []
@@ -110,10 +109,10 @@ class Plugin:
     @pytest.fixture
     def student(self, request: pytest.FixtureRequest) -> Student:
         """Provide the submission."""
-        mark = _mark(request.node)
-        # an exception's text could carry the inputs of a hidden check to the feedback page
-        longest = HIDDEN_TEXT if check_files.is_hidden(request.path) else MAX_TEXT
-        self._student._begin_check(mark.kwargs.get("seconds", CALL_SECONDS), longest)
+        seconds = _mark(request.node).kwargs.get("seconds", CALL_SECONDS)
+        is_hidden = check_files.is_hidden(request.path)
+        self._disclosure.begin_check()
+        self._student._begin_check(seconds, self._disclosure if is_hidden else None)
         return self._student
 
     @pytest.fixture
@@ -198,7 +197,10 @@ class Plugin:
         try:
             self._before(_mark(item).args[0])
         except CheckFailed as refusal:
-            item.runtest = functools.partial(_refuse, refusal)  # type: ignore[method-assign]
+            why: Exception = refusal
+            if isinstance(race := item.stash.get(RACE, None), gpu_race.Nowhere):
+                why = gpu_race.NotCounted(race.reason)  # whatever has become of the submission
+            item.runtest = functools.partial(_refuse, why)  # type: ignore[method-assign]
         try:
             yield
         except CheckFailed as error:
@@ -223,8 +225,8 @@ class Plugin:
         self.results.append(_result(item, outcome, share, message, seconds, figure))
 
 
-def _refuse(refusal: CheckFailed) -> None:
-    raise refusal
+def _refuse(why: Exception) -> None:
+    raise why
 
 
 def _mark(item: pytest.Item) -> pytest.Mark:

@@ -81,19 +81,20 @@ def build(only_check: bool, solutions: bool) -> None:
 @click.command()
 @click.option("--out", required=True, type=PATH, metavar="BUNDLE.zip", help="The file to write.")
 @click.option("--lesson", "names", multiple=True, help="This lesson only; may be repeated [all].")
+@click.option("--with-answers", is_flag=True, help="With the short answers: for afterwards.")
 @click.option("--force", is_flag=True, help="Replace the file in --out.")
 @told
-def release(out: Path, names: tuple[str, ...], force: bool) -> None:
+def release(out: Path, names: tuple[str, ...], with_answers: bool, force: bool) -> None:
     """Write the class edition: what participants get.
 
-    Notebooks, data and visible checks, which install and work on their own; no solutions and no
-    hidden checks. The same lessons give the same bytes.
+    Notebooks, data and visible checks, which install and work on their own; no solutions, no hidden
+    checks, and not the short answers to what a person grades. The same lessons give the same bytes.
     """
     from autograder.authoring import release as edition
     from autograder.cli import console
 
     with console.waiting("building"):
-        held = edition.write(out, names, force)
+        held = edition.write(out, names, force, with_answers)
     size = f"{len(held)} files, {out.stat().st_size / 1e6:.1f} MB"
     click.echo(f"{out}: {size}, no solutions, no hidden checks. Its README.md is for participants.")
 

@@ -25,7 +25,7 @@ from rich.text import Text
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
 from autograder.scores import CheckResult, Score
-from autograder.text import clean
+from autograder.text import clean, one_line
 
 if TYPE_CHECKING:
     from autograder.cli.doctor import Finding
@@ -66,7 +66,7 @@ def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
         bar.refresh()
 
         def advance(score: Score) -> None:
-            name = plain(Path(score.submission).name)
+            name = escape(one_line(Path(score.submission).name))
             bar.update(task, advance=1, description=f"{name} {score.percent:.0f} %")
             bar.refresh()
 

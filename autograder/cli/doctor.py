@@ -7,14 +7,19 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from autograder.catalogue.lessons import catalogue
+from autograder.catalogue.lessons import ROOT, catalogue
 from autograder.checking import check_files, gpu_race
-from autograder.sandbox import errors, launch, outer_wall
+from autograder.checking.handle import Student
+from autograder.notebook import Cell
+from autograder.sandbox import errors, launch, outer_wall, zygote
+from autograder.sandbox.session import Session
+from autograder.sandbox.warm_process import Limits
 from course import data, models
 
 SMALLER = "rm -rf .venv && make setup TORCH=cpu."
@@ -45,6 +50,40 @@ def examine() -> list[Finding]:
         _gpu(),
         *_sandbox(),
     ]
+
+
+LOOK = """
+import os
+
+def seen(places):
+    found = []
+    for place in places:
+        if os.path.isfile(place):
+            found.append(place)
+        for folder, _, names in os.walk(place):
+            found += [os.path.join(folder, name) for name in names[:3]]
+    return [path for path in found if os.access(path, os.R_OK)][:3]
+"""
+"""What tries, inside the sandbox, to see what is in some places."""
+
+
+def look_from_inside(folders: Sequence[Path]) -> list[Finding]:
+    """Try to see each of these folders, and this project's, from inside, hidden as `grade` does."""
+    own = [ROOT, *(folder.resolve() for folder in folders)]
+    with (
+        launch.start(tuple(own), warm=zygote.BASE) as sandbox,
+        Session(sandbox, [Cell(1, LOOK)], Limits(), seconds=120) as session,
+    ):
+        session.prepare()
+        return [_from_inside(Student(session), folder) for folder in own]
+
+
+def _from_inside(student: Student, folder: Path) -> Finding:
+    seen = student.seen(outer_wall.places(folder))
+    if seen == []:
+        return Finding(str(folder), "not seen from inside", good=True)
+    mend = "Grade no stranger's notebook here, and report it: see SECURITY.md."
+    return Finding(str(folder), f"seen from inside: {seen}", good=False, mend=mend)
 
 
 def _edition() -> Finding:

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from autograder.cli.exits import BELOW, INTERRUPTED, OK, Told, told
+from autograder.cli.exits import BELOW, INTERRUPTED, OK, Told, interruptible, told
 
 PATH = click.Path(path_type=Path)
+DAY = 86_400.0
+
+
+class _Seconds(click.FloatRange):
+    """From a second to a day."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=1, max=DAY)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if math.isnan(seconds := super().convert(value, param, ctx)):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option("--out", required=True, type=PATH, help="Folder for the results; made anew.")
 @click.option("--workers", type=click.IntRange(min=1), help="Submissions at a time [cores].")
-@click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for one submission [120].")
-@click.option("--task-timeout", type=click.FloatRange(min=1), help="Seconds for one task [60].")
+@click.option("--timeout", type=_Seconds(), help="Seconds for one submission [120].")
+@click.option("--task-timeout", type=_Seconds(), help="Seconds for one task [60].")
 @click.option("--memory", type=click.IntRange(min=128), help="MB for one submission [2048].")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the checks' inputs [random].")
 @click.option("--lesson", help="The lesson that all of them answer [told from each notebook].")
@@ -82,10 +99,12 @@ def grade(
     found = [] if watch else notebook.find(paths)
     if container and (no_sandbox or len(found) > 1):
         raise click.UsageError("--container is for one submission, and excludes --no-sandbox")
-    if lesson is not None:
-        lessons.lesson_named(lesson)
+    wanted = [lessons.lesson_named(lesson)] if lesson is not None else lessons.catalogue()
     if checks is not None and not checks.is_dir():
         raise click.BadParameter(f"{checks} is not a folder", param_hint="--checks")
+    names = [f"test_{each.name}.py" for each in wanted]
+    if checks is not None and not any((checks / name).is_file() for name in names):
+        raise click.BadParameter(f"{checks} holds no {' or '.join(names)}", param_hint="--checks")
     if resume:
         own = (seed, timeout, task_timeout, memory, lesson, checks)
         if force or any(setting is not None for setting in own):
@@ -119,10 +138,11 @@ def grade(
         course = Course(gradebook)
         entries = course.enter(found, options.lesson, force)
         found = [entry.path if entry else path for path, entry in entries.items()]
-    if watch:
-        scores, left = inbox.grade_arrivals(out, paths[0], options, workers, isolation, resume)
-    else:
-        scores = run.grade_into(out, found, options, workers, isolation, resume)
+    with interruptible():
+        if watch:
+            scores, left = inbox.grade_arrivals(out, paths[0], options, workers, isolation, resume)
+        else:
+            scores = run.grade_into(out, found, options, workers, isolation, resume)
     if scores:
         console.show_class(scores, out, options.seed)
     else:
@@ -189,10 +209,15 @@ def gradescope(lesson: str, out: Path, checks: Path | None, force: bool) -> None
 
 
 @click.command()
+@click.argument("folders", nargs=-1, type=PATH)
+@click.option("--sandbox", is_flag=True, help="See what of the project and FOLDERS is seen inside.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @told
-def doctor(as_json: bool) -> None:
+def doctor(folders: tuple[Path, ...], sandbox: bool, as_json: bool) -> None:
     """Say what works on this machine, and how to mend what does not.
+
+    With --sandbox, only try from inside it to see the files of this project and of FOLDERS: those
+    of --checks, --out, a class, an inbox, wherever they lie.
 
     Exit code: 0 when strangers' notebooks can be graded here, in the class edition when the lessons
     can be worked through; 1 when not.
@@ -200,8 +225,12 @@ def doctor(as_json: bool) -> None:
     from autograder.cli import console
     from autograder.cli import doctor as examination
 
+    if folders and not sandbox:
+        raise click.UsageError("FOLDERS are for --sandbox")
+    if missing := [str(folder) for folder in folders if not folder.exists()]:
+        raise click.UsageError(f"{missing[0]}: no such folder")
     with console.waiting("looking"):
-        findings = examination.examine()
+        findings = examination.look_from_inside(folders) if sandbox else examination.examine()
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autograder import files, notebook
-from autograder.catalogue.lessons import ROOT
 from autograder.cli import console, run
 from autograder.cli.filewatch import Changes, Stamp, stamp_of
 from autograder.grading import journal
@@ -207,7 +206,7 @@ def grade_arrivals(
         BrokenChecks: the checks cannot be collected; nothing was run or written.
         Unfinished: a result could not be written, or the sandbox is gone; those before are kept.
     """
-    hidden = (ROOT, out.resolve(), folder.resolve())
+    hidden = (folder.resolve(),)
     with (
         Changes((folder,), recursive=True, say=console.warn) as changes,
         run.opened(out, (), hidden, options, workers, isolation, resume) as (pool, journal),

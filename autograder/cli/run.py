@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from autograder.catalogue.lessons import ROOT
@@ -71,8 +71,8 @@ def grade_into(
         Unfinished: it was interrupted, or a result could not be written; those before are kept.
     """
     # the folder itself, not where a link in it leads: that would be the submission's choice
-    hidden = (ROOT, out.resolve(), *{path.parent.resolve() for path in paths})
-    with opened(out, paths, hidden, options, workers, isolation, resume) as (pool, journal):
+    folders = {path.parent.resolve() for path in paths}
+    with opened(out, paths, folders, options, workers, isolation, resume) as (pool, journal):
         try:
             _grade_rest(out, paths, pool, journal)
             journal.sort([str(path) for path in paths])
@@ -91,7 +91,7 @@ def grade_into(
 def opened(
     out: Path,
     paths: Sequence[Path],
-    hidden: tuple[Path, ...],
+    folders: Iterable[Path],
     options: Options,
     workers: int | None,
     isolation: str,
@@ -99,11 +99,15 @@ def opened(
 ) -> Iterator[tuple[Pool, Journal]]:
     """Give what grades and what keeps the scores; nothing is written before a sandbox works.
 
+    No submission sees anything of `folders`, of `out`, of this project or of the run's own checks.
+
     Raises:
         NotebookError: `out` cannot be written, or another run writes there.
         SandboxError: no sandbox works here.
         BrokenChecks: the checks cannot be collected.
     """
+    checks = () if options.checks is None else (options.checks.resolve(),)
+    hidden = (ROOT, out.resolve(), *checks, *folders)
     with console.waiting("warming up"):
         arena = _arena(hidden, isolation)
         pool = pool_for(paths, options, workers or os.cpu_count() or 1, hidden, isolation, arena)

@@ -16,7 +16,7 @@ from autograder.files import write_whole
 from autograder.grading.results_format import brief, record, revived
 from autograder.notebook import NotebookError
 from autograder.scores import Score
-from autograder.text import harmless
+from autograder.text import harmless, one_line
 
 JOURNAL, SCORES = "results.jsonl", "scores.csv"
 
@@ -168,8 +168,7 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     writer.writerow(head)
     for score in scores:
         points = {task.task: task.points for task in score.tasks}
-        row = [harmless(score.submission), score.lesson, score.status, score.points]
+        row = [harmless(one_line(score.submission)), score.lesson, score.status, score.points]
         row += [score.max_points, f"{score.percent:.1f}"]
         writer.writerow(row + [points.get(task, "") for task in tasks])
-    # a file name need not be UTF-8
-    write_whole(path, table.getvalue().encode("utf-8", "backslashreplace"))
+    write_whole(path, table.getvalue().encode())

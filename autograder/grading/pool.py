@@ -267,6 +267,7 @@ def _judge(
 ) -> None:
     """Grade one submission in a process of its own, and send what came of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     inner_wall.die_with_parent()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

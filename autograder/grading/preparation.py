@@ -42,7 +42,7 @@ def needs(paths: Sequence[Path], options: Options) -> Needs:
     for path in paths:
         with contextlib.suppress(NotebookError, LessonError):  # its score will say so
             submission = read(path)
-            lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
+            lesson = lesson_of(submission, options.lesson)
             lessons[lesson.name] = None
             texts += [cell.source for cell in submission.code if not is_skipped(cell, lesson)]
     for name in lessons:

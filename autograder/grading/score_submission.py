@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.catalogue import lessons, reference
-from autograder.catalogue.lessons import (
-    DEMONSTRATION,
-    Lesson,
-    LessonError,
-    Task,
-    lesson_named,
-    lesson_of,
-)
+from autograder.catalogue.lessons import DEMONSTRATION, Lesson, LessonError, Task, lesson_of
 from autograder.checking import check_files, gpu_race, plugin
 from autograder.checking.expect import CheckFailed
 from autograder.checking.gpu_race import Arena, Nowhere
@@ -86,7 +79,7 @@ def graded(
     start = time.monotonic()
     try:
         submission = read(path)
-        lesson = lesson_named(options.lesson) if options.lesson else lesson_of(submission)
+        lesson = lesson_of(submission, options.lesson)
     except (NotebookError, LessonError) as error:
         seconds = time.monotonic() - start
         yield Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))

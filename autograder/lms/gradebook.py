@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import logging
 import os
 import sys
@@ -89,7 +90,8 @@ class Course:
         """Return what each of `paths` is in the course; what lies elsewhere is copied into it.
 
         A notebook ``alice.ipynb`` is the student alice's; one called as its lesson is, as in
-        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None.
+        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None. Of two names
+        that are one without their odd signs, the odder gets a number.
 
         Raises:
             GradebookError: two notebooks are one student's, or another one is there already and
@@ -97,9 +99,14 @@ class Course:
         """
         entries = {path: self._entry(path, lesson) for path in paths}
         taken: dict[Path, Path] = {}
-        for path, entry in entries.items():
+        for path in sorted(entries, key=lambda path: feedback.safe(_whose(path)) != _whose(path)):
+            entry = entries[path]
             if entry is None:
                 continue
+            other = taken.get(entry.path, path)
+            if _whose(other) != _whose(path):
+                number = hashlib.sha256(os.fsencode(_whose(path))).hexdigest()[:6]
+                entries[path] = entry = self._placed(f"{entry.student}-{number}", entry)
             if (other := taken.setdefault(entry.path, path)) != path:
                 raise GradebookError(
                     f"{other} and {path} are both {entry.student}'s {entry.assignment}. "
@@ -117,14 +124,16 @@ class Course:
             return Entry(place, *parts[:2]) if len(parts) == 3 else None
         try:
             submission = notebook.read(path)
-            lesson = lessons.lesson_named(named) if named else lessons.lesson_of(submission)
+            lesson = lessons.lesson_of(submission, named)
         except (NotebookError, lessons.LessonError):
             return None
-        assignment = lesson.notebook.parent.name
-        student = feedback.safe(submission_names.student(str(place))[0])
-        return Entry(
-            self.submitted / student / assignment / f"{lesson.name}.ipynb", student, assignment
-        )
+        assignment, student = lesson.notebook.parent.name, feedback.safe(_whose(path))
+        return self._placed(student, Entry(Path(f"{lesson.name}.ipynb"), student, assignment))
+
+    def _placed(self, student: str, entry: Entry) -> Entry:
+        """Return an entry as this student's."""
+        path = self.submitted / student / entry.assignment / entry.path.name
+        return Entry(path, student, entry.assignment)
 
     def fill(self, run: Path, entries: Sequence[Entry]) -> Iterator[str]:
         """Put what a run of `grade` left in `run` into the gradebook, by `nbgrader autograde`.
@@ -189,6 +198,10 @@ class Course:
 def _in_place(path: Path) -> Path:
     # the folder itself, not where a link in it leads: that would be the submission's choice
     return path.parent.resolve() / path.name
+
+
+def _whose(path: Path) -> str:
+    return submission_names.student(str(_in_place(path)))[0]
 
 
 def _copy(path: Path, target: Path, force: bool) -> None:

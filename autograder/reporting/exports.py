@@ -17,7 +17,7 @@ from autograder.files import write_whole
 from autograder.notebook import NotebookError
 from autograder.reporting import feedback, measurements, submission_names, summary
 from autograder.scores import CheckResult, Score
-from autograder.text import clean, harmless
+from autograder.text import clean, harmless, one_line
 
 CHECKS_HEAD = (
     "submission", "lesson", "status", "task", "check", "hidden", "requirement", "outcome",
@@ -92,7 +92,7 @@ def canvas_csv(scores: Sequence[Score]) -> str:
         if score.status == "unreadable":
             continue
         if score.lesson in points:
-            who = clean(submission_names.student(score.submission)[0])
+            who = one_line(submission_names.student(score.submission)[0])
             raise NotebookError(
                 f"{who} has two submissions in {score.lesson}, and Canvas takes one score. Leave "
                 "one, or put each student's into a folder of their own, and grade again."

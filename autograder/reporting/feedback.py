@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from autograder.reporting import measurements
 from autograder.scores import CheckResult, Score
+from autograder.text import clean
 
 MARKS = {
     "passed": "✓ passed",
@@ -25,15 +26,12 @@ MARKS = {
 MAX_NAME = 80
 """Bytes of a submission's name, and of its folder's, in the name of its page."""
 
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What no page may hold: control characters and what is no character."""
-
 
 def _fit(value: object) -> object:
     """Return what a template prints as a page can hold it; markup of our own is left alone."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _ODD.sub("\ufffd", value.replace("\r\n", "\n").replace("\r", "\n"))
+    return clean(value.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 _pages = Environment(

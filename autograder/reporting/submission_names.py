@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from autograder.catalogue import lessons
 from autograder.scores import Score
-from autograder.text import clean
+from autograder.text import one_line
 
 MAX_LABEL = 60
 """Characters of a submission's short name."""
@@ -27,7 +27,7 @@ def labels(scores: Sequence[Score]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: collections.Counter[str] = collections.Counter()
     for submission, path in parts.items():
-        name = clean("/".join(path[start : len(path) - end])) or "submission"
+        name = one_line("/".join(path[start : len(path) - end])) or "submission"
         name = name if len(name) <= MAX_LABEL else f"…{name[1 - MAX_LABEL :]}"
         taken[name] += 1
         names[submission] = name if taken[name] == 1 else f"{name} ({taken[name]})"

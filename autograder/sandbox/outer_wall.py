@@ -224,13 +224,23 @@ def _as_nobody(mode: str) -> list[str]:
     return [*shell, *drop, "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
 
 
+def places(folder: Path) -> list[str]:
+    """Return the paths at which a folder would be seen from inside, were it not hidden."""
+    _, binds = _interpreter()
+    return [str(folder), *(place for bind in binds for place in _places(*bind, folder))]
+
+
+def _places(source: Path, target: str, folder: Path) -> list[str]:
+    whole, part = source.resolve(), folder.resolve()
+    return [str(Path(target) / part.relative_to(whole))] if part.is_relative_to(whole) else []
+
+
 def _masks(binds: list[tuple[Path, str]], hide: tuple[Path, ...]) -> list[str]:
     """Return the paths, as the sandbox names them, at which a hidden folder would be seen."""
-    found = []
+    found: list[str] = []
     for source, target in binds:
         for folder in {path.resolve() for path in hide}:
-            if folder.is_relative_to(source.resolve()):
-                found.append(str(Path(target) / folder.relative_to(source.resolve())))
+            found += _places(source, target, folder)
         copy = source / "autograder"  # an installed copy of this package among the libraries
         if copy.is_dir() and str(Path(target) / "autograder") not in found:
             found.append(str(Path(target) / "autograder"))

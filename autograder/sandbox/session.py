@@ -25,7 +25,7 @@ from autograder.sandbox.freezer import Took
 from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.memory_limit import MemoryWatch
 from autograder.sandbox.process import Process, in_words
-from autograder.sandbox.reply import value_of
+from autograder.sandbox.reply import outcome_of
 from autograder.sandbox.warm_process import Limits
 
 CELL_SECONDS = 20.0
@@ -198,7 +198,7 @@ class Session:
                 continue
             try:
                 request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
-                value_of(self.ask(request, CELL_SECONDS))
+                self.ask(request, CELL_SECONDS)
             except Exhausted:
                 raise
             except Death as death:
@@ -222,9 +222,10 @@ class Session:
             raise self.exhausted
 
     def ask(self, request: bytes, seconds: float) -> Any:
-        """Send one request and return the reply, decoded.
+        """Send one request and return the value that comes back.
 
         Raises:
+            StudentError: the code raised.
             Death: the process ended, or was ended, before a good reply came.
             Exhausted: the submission's own time or deaths are used up.
         """
@@ -247,7 +248,7 @@ class Session:
                 self._took = Took(self._took.wall, freezer.cpu_seconds(), freezer.was_alone())
             if echo != nonce:
                 raise wire.WireError("a reply to another request")
-            reply = wire.decode(plain, blob)
+            outcome = outcome_of(wire.decode(plain, blob), self._cells)
         except TimeoutError:
             text = self.task_is_over or f"Your code ran for more than {seconds:.0f} s."
             raise self._died("timeout", text) from None
@@ -257,7 +258,9 @@ class Session:
             raise self._died("crashed", f"Your code's process sent {error}.") from None
         if self._watch.exceeded:
             raise self._died("memory", self._watch.exceeded)
-        return reply
+        if isinstance(outcome, StudentError):
+            raise outcome
+        return outcome
 
     def _how_it_ended(self) -> tuple[str, str]:
         """Return the kind of its end, and the sentence.

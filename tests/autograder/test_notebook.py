@@ -228,6 +228,14 @@ def test_folders_are_searched_in_a_stable_order(tmp_path):
     assert find((tmp_path, tmp_path / "a", tmp_path / "a/lora.ipynb")) == found
 
 
+def test_a_folder_called_as_a_notebook_is_told_of(tmp_path):
+    write_notebook(tmp_path / "anna.ipynb" / "lora.ipynb", ["x = 1"])
+    folder, inside = find((tmp_path,))
+    assert read(inside).code
+    with pytest.raises(NotebookError, match="not a file"):
+        read(folder)
+
+
 def test_a_folder_without_notebooks_is_a_sentence(tmp_path):
     with pytest.raises(NotebookError, match="no notebook"):
         find((tmp_path,))

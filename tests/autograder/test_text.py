@@ -2,11 +2,25 @@
 
 import pytest
 
-from autograder.text import clean, harmless
+from autograder.text import clean, harmless, one_line
 
 
 def test_what_could_move_a_terminal_or_break_a_file_is_replaced():
     assert clean("a\x1b[2J\0b\u202e\ud800c\n\td é 漢") == "a\ufffd[2J\ufffdb\ufffd?c\n\td é 漢"
+
+
+@pytest.mark.parametrize("sign", ["\x07", "\x1b", "\x9b", "\u2028", "\u202e", "\u2066", "\ufeff"])
+def test_no_sign_that_moves_or_turns_what_is_around_it_is_left(sign):
+    assert clean(f"a{sign}b") == one_line(f"a{sign}b") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("text", ["1\xa0000", "全角\u3000です", "👩\u200d💻", "می\u200cخواهم", "é"])
+def test_what_people_write_stays(text):
+    assert clean(text) == one_line(text) == text
+
+
+def test_a_name_is_one_line_and_half_characters_are_told():
+    assert one_line("a\nb\t\udcff") == "a\ufffdb\ufffd\\udcff"
 
 
 def test_it_is_cut_where_asked():

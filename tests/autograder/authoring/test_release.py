@@ -173,6 +173,18 @@ def test_it_holds_what_a_participant_needs(held):
         assert held[name] == lesson.notebook.read_bytes()
 
 
+def test_the_short_answers_are_there_only_when_asked_for(held):
+    for lesson in catalogue():
+        name = str(lesson.notebook.relative_to(ROOT))
+        afterwards = release.files([lesson], with_answers=True)[name]
+        for content, is_open in ((held[name], False), (afterwards, True)):
+            cells = nbformat.reads(content.decode(), 4).cells
+            [answer] = [cell for cell in cells if cell.source.startswith(release.ANSWER)]
+            assert ("<details>" in answer.source) is is_open
+            assert (release.LATER in answer.source) is not is_open
+            assert any("| points | for |" in cell.source for cell in cells), "the rubric stays"
+
+
 def test_every_link_in_it_leads_somewhere(held, lora_only):
     for files in (held, lora_only):
         folders = {str(parent) for name in files for parent in list(_path(name).parents)}

@@ -32,7 +32,7 @@ def test_a_function_is_asked_for_once_a_check_and_data_each_time(either):
     student.rebind()
     assert student.count == 2
     assert student.f() == 1
-    student._begin_check(5.0, 100)
+    student._begin_check(5.0, None)
     assert student.f() == 2
 
 
@@ -263,19 +263,9 @@ def test_an_interrupt_raised_in_the_sandbox_is_an_error_like_others(submit):
     assert caught.value.type_name == "KeyboardInterrupt"
 
 
-class Answers:
-    """A transport that replies with given bytes."""
-
-    pid = 0
-
-    def __init__(self, plain):
-        self.plain = plain
-
-    def ask(self, request, seconds):
-        return self.plain, b""
-
-
 @pytest.mark.parametrize("plain", [b"", b"\xc0", b"\x80", b"\x81\xa5value"], ids=repr)
-def test_replies_out_of_form_are_errors_of_the_wire(plain):
+def test_replies_out_of_form_are_errors_of_the_wire(plain, monkeypatch):
+    transport = InProcess({})
+    monkeypatch.setattr(transport._executor, "answer", lambda request: (plain, b""))
     with pytest.raises(WireError):
-        _ = Student(Answers(plain)).anything
+        _ = Student(transport).anything

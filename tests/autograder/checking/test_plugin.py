@@ -6,6 +6,7 @@ import pytest
 
 from autograder.catalogue.lessons import LessonError
 from autograder.checking import check_files, plugin
+from autograder.checking.expect import CheckFailed
 from autograder.checking.handle import InProcess, Student
 from tests.conftest import lora, reference_cells
 
@@ -148,8 +149,6 @@ def test_inputs_depend_on_the_seed_and_the_check_s_name_alone(write):
 
 
 def test_what_runs_before_a_check_can_refuse_it(write):
-    from autograder.checking.expect import CheckFailed
-
     def before(task):
         if task == "a":
             raise CheckFailed("Not run.")
@@ -294,6 +293,15 @@ def test_speed_and_memory_leave_a_figure_and_a_gpu_check_is_not_counted(write):
     assert small.figure.kind == "memory"
     assert (on_a_gpu.outcome, on_a_gpu.points, on_a_gpu.figure) == ("not_counted", 0.0, None)
     assert "no GPU" in on_a_gpu.message
+
+
+def test_a_gpu_check_that_is_not_run_is_not_counted_either(write):
+    def before(task):
+        raise CheckFailed("Not run.")
+
+    checks = plugin.Plugin(Student(InProcess({"work": work})), 0, None, before)
+    fast, _, on_a_gpu = plugin.run(checks, write(SPEED))
+    assert (fast.outcome, on_a_gpu.outcome) == ("failed", "not_counted")
 
 
 def test_without_a_reference_speed_is_decided_at_grading(write):

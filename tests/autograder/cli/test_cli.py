@@ -126,6 +126,15 @@ def test_grade_refuses_what_it_cannot_begin(warm, notebooks, tmp_path):
     said = invoke("grade", notebooks, "--out", tmp_path / "a", "--lesson", "nope", code=2).output
     assert "nope" in said and "lora" in said
     invoke("grade", notebooks, "--out", tmp_path / "a", "--checks", tmp_path / "x", code=2)
+    empty = invoke(
+        "grade", notebooks, "--out", tmp_path / "a", "--lesson", "lora", "--checks",
+        tmp_path / "nothing", code=2,
+    )  # fmt: skip
+    assert "holds no test_lora.py" in " ".join(empty.output.split())
+    for seconds in ("nan", "inf", "1e300", "0", "x"):
+        for option in ("--timeout", "--task-timeout"):
+            said = invoke("grade", notebooks, "--out", tmp_path / "a", option, seconds, code=2)
+            assert option in said.output
     invoke("grade", notebooks, "--out", tmp_path / "a", "--workers", 0, code=2)
     invoke("grade", notebooks, code=2)
     invoke("grade", "--out", tmp_path / "a", code=2)

@@ -49,7 +49,7 @@ def at(sandbox, monkeypatch, folder, tmp_path):
     def opened(resume=False, workers=2):
         with (
             Changes((folder,), True, print) as changes,
-            run.opened(out, (), (ROOT,), QUICK, workers, "", resume) as (pool, journal),
+            run.opened(out, (), (), QUICK, workers, "", resume) as (pool, journal),
         ):
             desk = inbox.Desk(out, folder, pool, journal)
             desk.work_on = lambda: desk.work(changes)
@@ -238,6 +238,7 @@ def command(folder, out, *options):
     return subprocess.Popen(
         [*line, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as in the background
     )  # fmt: skip
 
 
@@ -252,8 +253,11 @@ def reads(process, wanted, seconds=180):
     return seen.decode()
 
 
-def test_the_command_ends_at_ctrl_c_with_the_class_and_no_process_left(folder, tmp_path):
-    """As a user runs it, twice: stopped when all is done, and stopped in the midst of the work."""
+def test_the_command_ends_at_a_signal_with_the_class_and_no_process_left(folder, tmp_path):
+    """As a user runs it, twice: stopped when all is done, and stopped in the midst of the work.
+
+    By Ctrl-C, and as systems and supervisors do it.
+    """
     before, out = descendants(), tmp_path / "out"
     write_notebook(folder / "anna.ipynb", [WRONG.format("anna")])
     process = command(folder, out)
@@ -272,7 +276,7 @@ def test_the_command_ends_at_ctrl_c_with_the_class_and_no_process_left(folder, t
     process = command(folder, out, "--resume")
     reads(process, "1 graded before")
     assert settles(lambda: busy(process.pid), 30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     said, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"anna" in said and b"--resume" in errors

@@ -45,10 +45,12 @@ def hidden(monkeypatch, sandbox):
 def test_the_sandbox_hides_project_submissions_and_results(hidden, tmp_path):
     path = write_notebook(tmp_path / "class" / "lora.ipynb", ["def lora_forward(*a): return None"])
     out = tmp_path / "out"
-    options = Options(seed=1, limits=LIMITS, tasks=("lora_forward",), hidden=False)
+    checks = tmp_path / "checks"
+    checks.mkdir()
+    options = Options(1, limits=LIMITS, tasks=("lora_forward",), hidden=False, checks=checks)
     [score] = run.grade_into(out, [path], options, 1)
     assert score.status == "graded"
-    assert {ROOT, out, path.parent} <= set(hidden[0])
+    assert {ROOT, out, path.parent, checks} <= set(hidden[0])
 
 
 def test_scores_come_in_the_order_asked_for_whoever_ends_first(hidden, tmp_path):

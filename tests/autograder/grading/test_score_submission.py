@@ -1,5 +1,7 @@
 """From a notebook to its score: fairness, and what a death costs."""
 
+from dataclasses import replace
+
 import nbformat
 import pytest
 
@@ -240,6 +242,25 @@ def test_what_answers_no_lesson_is_unreadable_or_scores_nothing(sandbox, tmp_pat
     assert score.points == 0
     assert score.status == ("unreadable" if name == "notes.ipynb" else "graded")
     assert score.problems
+
+
+def test_a_notebook_of_another_lesson_is_not_graded_as_this_one(sandbox, tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", reference_cells("fine_tuning"))
+    score = grade(path, sandbox, Options(lesson="lora", limits=LIMITS))
+    assert (score.status, score.tasks) == ("unreadable", ())
+    assert "answers the lesson fine_tuning, and lora is what is graded" in score.problems[0]
+    bare = write_notebook(tmp_path / "b.ipynb", ["x = 1"])
+    assert grade(bare, sandbox, replace(QUICK, lesson="lora")).status == "graded"
+
+
+def test_replies_of_an_odd_shape_cost_the_cell_that_makes_them(sandbox, tmp_path):
+    cell = (
+        "import autograder.sandbox.wire as w\n_encode = w.encode\n"
+        "w.encode = lambda message, keep: _encode(True, keep)"
+    )
+    score = grade(write_notebook(tmp_path / "a.ipynb", [*reference_cells(), cell]), sandbox, QUICK)
+    assert (score.status, score.percent) == ("graded", 100.0)
+    assert "neither a value nor an error. It is left out." in score.problems[0]
 
 
 def test_an_unreadable_file_is_a_score_of_nothing_with_its_reason(sandbox, tmp_path):

@@ -62,6 +62,15 @@ def test_one_student_has_one_notebook(course, tmp_path):
     assert not course.submitted.exists()
 
 
+def test_of_names_that_differ_in_odd_signs_only_each_has_a_place(course, tmp_path):
+    names = ("~anna", "anna", "an na", "an_na")
+    paths = [write_notebook(tmp_path / f"{name}.ipynb", ANSWER) for name in names]
+    students = [entry.student for entry in entered(course, *paths)]
+    assert (students[1], students[3]) == ("anna", "an_na")
+    assert students[0].startswith("anna-") and students[2].startswith("an_na-")
+    assert students == [entry.student for entry in entered(course, *paths)]
+
+
 def test_another_notebook_is_replaced_only_by_force(course, tmp_path):
     path = write_notebook(tmp_path / "alice.ipynb", ANSWER)
     [entry] = entered(course, path)

@@ -2,35 +2,56 @@
 
 import pytest
 
+from autograder.notebook import Cell
 from autograder.sandbox.errors import StudentError
-from autograder.sandbox.reply import value_of
+from autograder.sandbox.reply import outcome_of
 from autograder.sandbox.wire import WireError
 
 ERROR = {"type": "KeyError", "text": "'a'", "where": "f, cell 3, line 2"}
+CELLS = (Cell(3, "class Model:\n    def forward(self, x):\n        return [y for y in x.z]"),)
 
 
 @pytest.mark.parametrize("value", [None, 0, "text", [1, 2], {"error": 1}])
 def test_a_value_comes_out(value):
-    assert value_of({"value": value}) is value
+    assert outcome_of({"value": value}) is value
 
 
-def test_an_error_is_raised_as_text():
-    with pytest.raises(StudentError, match="KeyError: 'a'") as caught:
-        value_of({"error": {**ERROR, "bases": ["KeyError", "LookupError", 3]}})
-    assert caught.value.bases == ("KeyError", "LookupError")
-    assert caught.value.where == ERROR["where"]
+def test_an_error_is_plain_text():
+    error = outcome_of({"error": {**ERROR, "bases": ["KeyError", "LookupError", 3]}})
+    assert isinstance(error, StudentError) and str(error).startswith(
+        "Your code raised KeyError: 'a'"
+    )
+    assert error.bases == ("KeyError", "LookupError")
+    assert error.where == ERROR["where"]
 
 
 def test_its_text_is_cleaned_and_cut():
-    with pytest.raises(StudentError) as caught:
-        value_of({"error": {**ERROR, "text": "\x1b" + "x" * 500}}, longest=100)
-    assert caught.value.text == "\ufffd" + "x" * 99
+    error = outcome_of({"error": {**ERROR, "text": "\x1b" + "x" * 5_000}})
+    assert error.text == "\ufffd" + "x" * 1_999
 
 
 def test_bases_that_are_no_list_are_none():
-    with pytest.raises(StudentError) as caught:
-        value_of({"error": {**ERROR, "bases": "KeyError"}})
-    assert caught.value.bases == ()
+    assert outcome_of({"error": {**ERROR, "bases": "KeyError"}}).bases == ()
+
+
+@pytest.mark.parametrize(
+    "where, told",
+    [
+        ("Model.forward, cell 3, line 2", "Model.forward, cell 3, line 2"),
+        ("Model.forward.<locals>.<listcomp>, cell 3, line 3",) * 2,
+        ("cell 3, line 1", "cell 3, line 1"),
+        ("SECRET, cell 3, line 2", "cell 3, line 2"),
+        ("Model.SECRET, cell 3, line 2", "cell 3, line 2"),
+        ("forward, SECRET, cell 3, line 2", "cell 3, line 2"),
+        ("forward, cell 3, line 4", ""),
+        ("forward, cell 4, line 1", ""),
+        ("forward, cell SECRET, line 1", ""),
+        ("SECRET", ""),
+        ("", ""),
+    ],
+)
+def test_only_a_place_that_is_in_the_cells_is_told(where, told):
+    assert outcome_of({"error": {**ERROR, "where": where}}, CELLS).where == told
 
 
 @pytest.mark.parametrize(
@@ -42,4 +63,4 @@ def test_bases_that_are_no_list_are_none():
 )  # fmt: skip
 def test_anything_else_is_refused(reply):
     with pytest.raises(WireError):
-        value_of(reply)
+        outcome_of(reply)

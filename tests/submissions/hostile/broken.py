@@ -337,6 +337,14 @@ def one_id_for_all(folder: Path) -> Path:
 
 
 @honest
+def deep_metadata(folder: Path) -> Path:
+    """Metadata 800 deep in the notebook and in each cell, of which nothing is read."""
+    deep = '{"a":' * 800 + "1" + "}" * 800
+    text = _reference().replace('"metadata": {', f'"metadata": {{"deep": {deep}, ')
+    return put(folder / "deep_metadata.ipynb", text.replace(", }", "}"))
+
+
+@honest
 def no_metadata(folder: Path) -> Path:
     """No metadata in the notebook, as some converters write it."""
     return put(folder / "no_metadata.ipynb", {**reference(), "metadata": {}})

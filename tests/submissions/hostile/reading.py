@@ -400,6 +400,22 @@ def lora_forward(x, weight, *args, **kwargs):
     raise type("Inputs_" + "_" * 150 + text, (base,), {"__module__": text, "__qualname__": text})
 
 
+# %% attack="inputs_by_names_and_text" task="lora_forward" seen="raised N{100}( \\(|\n|$)"
+"""Carries inputs out by an exception's class, its text and its function's name, a part by each."""
+import types
+
+
+def lora_forward(x, *args, **kwargs):
+    text = "LOOT" + "_".join(str(v) for v in x.flatten().tolist())
+    carrier = type("N" * 100, (Exception,), {})
+
+    def inner():
+        raise carrier(text)
+
+    code = inner.__code__.replace(co_qualname=text, co_name=text, co_firstlineno=7919)
+    types.FunctionType(code, globals(), "f", None, inner.__closure__)()
+
+
 # %% attack="inputs_in_notes" task="lora_forward" seen="raised KeyError: 'made'"
 """Carries inputs out by an exception's notes, causes, context and extra attributes."""
 
