@@ -150,6 +150,42 @@ def test_the_filter_refuses_sockets_but_the_machine_s_own(sandbox):
     assert got_through(Unfiltered(sandbox, "socket"), cell)
 
 
+WAKES_WHAT_IS_STOPPED = {
+    "timer_create": """
+import ctypes, signal, struct
+libc = ctypes.CDLL(None)
+def attack():
+    event = ctypes.create_string_buffer(struct.pack("=Qii", 0, signal.SIGCONT, 0), 64)
+    return libc.timer_create(1, event, ctypes.byref(ctypes.c_void_p())) == 0
+""",
+    "fcntl": """
+import fcntl, signal, socket
+def attack():
+    return fcntl.fcntl(socket.socketpair()[0], 10, signal.SIGCONT) == 0
+""",
+    "prctl": """
+import ctypes, signal
+def attack():
+    return ctypes.CDLL(None).prctl(1, signal.SIGCONT, 0, 0, 0) == 0
+""",
+    "clone": """
+import ctypes, os, platform, signal
+def attack():
+    number = 56 if platform.machine() == "x86_64" else 220
+    pid = ctypes.CDLL(None).syscall(number, int(signal.SIGCONT), 0, 0, 0, 0)
+    if pid == 0:
+        os._exit(0)
+    return pid > 0
+""",
+}
+
+
+@pytest.mark.parametrize("call", WAKES_WHAT_IS_STOPPED)
+def test_the_filter_refuses_what_continues_a_stopped_process(sandbox, call):
+    assert not got_through(sandbox, WAKES_WHAT_IS_STOPPED[call])
+    assert got_through(Unfiltered(sandbox, call), WAKES_WHAT_IS_STOPPED[call])
+
+
 # ---------------------------------------------------------------------------- the watch on memory
 
 

@@ -15,7 +15,8 @@ of a pair alike. As long as it leaves at least three pairs in four on the right 
 of n steps comes first with a probability of less than 3^-n (the gambler's ruin; Wald 1945). What
 failed is measured once more in new processes, unless no pair was anywhere near: then it takes
 `LEAD` such pairs in a row. So a false failure or pass happens less than once in 1,000 verdicts.
-Without an end in time the doubt is the student's.
+Without an end in time the doubt is the student's, if no process of its own was there to help. One
+that runs while it is held still, for the other side's turn, cannot be timed, and fails.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ HOPELESS = 1.3
 SECONDS = 1.2
 """The longest that one measurement takes, unless its first `DEFICIT` pairs do: too slow in each, it
 fails on a slow machine too. A hopeless one, which is not repeated, takes twice as long."""
+RESTLESS = (
+    "Your code goes on while it is held still for the reference's turn: its speed cannot be "
+    "measured. End what it starts before it returns."
+)
 WARM_UP = 2
 TRIES = 2
 CONFIDENCE = 0.95
@@ -60,10 +65,12 @@ class Tally:
         self._at_least = at_least
         self._pairs: list[tuple[float, float]] = []
         self._lead = 0
+        self._helped = False
 
-    def add(self, student: float, reference: float) -> None:
-        """Count one pair of times, in seconds."""
+    def add(self, student: float, reference: float, helpers: bool = False) -> None:
+        """Count one pair of times, in seconds; `helpers`: the student may have had help."""
         self._pairs.append((student, reference))
+        self._helped |= helpers
         self._lead += 1 if reference >= self._at_least * student else -1
 
     @property
@@ -78,8 +85,8 @@ class Tally:
 
     @property
     def passed(self) -> bool:
-        """Whether the student was fast enough, or it is not clear that it was not."""
-        return self._lead >= 0 or not (self.decided or self.hopeless)
+        """Whether the student was fast enough, or alone, and it is not clear that it was not."""
+        return self._lead >= 0 or not (self.decided or self.hopeless or self._helped)
 
     def figure(self) -> Figure:
         """Return what was measured."""
@@ -193,6 +200,8 @@ class Race(Timing):
                 for is_student in (student_first, not student_first):
                     if is_student:
                         came, took = student.timed(lambda: call(*given))
+                        if took.stirred:
+                            fail(RESTLESS)
                     else:
                         with reference_runs():
                             expected, its = reference.timed(lambda: its_call(*given))
@@ -207,7 +216,8 @@ class Race(Timing):
                 pair(student_first=True)
             verified(results)  # what is wrong need not be timed
             while not tally.decided:
-                tally.add(*comparable(*pair(student_first=len(results) % 2 == 0), self._bound))
+                took, its = pair(student_first=len(results) % 2 == 0)
+                tally.add(*comparable(took, its, self._bound), took.helpers)
                 late = time.monotonic() - until
                 if len(results) >= WARM_UP + DEFICIT and late > (SECONDS if tally.hopeless else 0):
                     break

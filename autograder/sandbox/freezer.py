@@ -3,7 +3,8 @@ Linux only.
 
 While one side is timed, nothing of the other's runs. Without a cgroup of one's own that is SIGSTOP
 to each process, looked for again until there is none that was not stopped: what is stopped starts
-no other, and nothing inside a namespace can continue what was stopped from outside.
+no other. What inside might have the kernel continue it is refused (`outer_wall`), and the time that
+it uses while it is held still tells on it: the kernel counts that for each process.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ class Took:
     alone: bool = False
     """whether that is all, since no other process can have worked for it: it had none beside it,
     before or after, and none was begun anywhere meanwhile"""
+    helpers: bool = False
+    """whether other processes of its own were there, before or after"""
+    stirred: bool = False
+    """whether it ran before, while it was held still"""
 
 
 STOP_SECONDS = 2.0
 """A process that takes longer to stop is in the kernel's hands: it does not compute."""
+STIRRING = 1e-3
+"""Seconds of the CPU by which the clocks of what is still may be late."""
 _STILL = "TtZX"
 _CPU_SCHEDULED = 2
 """With a pid's complement before it: that process's CPU clock, as clock_getcpuclockid(3) has it."""
@@ -48,8 +55,9 @@ class Freezer:
         """Stand for the process `pid` and those below it."""
         self._pid = pid
         self._stopped: dict[int, psutil.Process] = {}
-        self._clock = (~pid << 3) | _CPU_SCHEDULED
         self._cpu, self._begun = math.nan, -1
+        self._used: dict[int, float] = {}
+        """pid → seconds of the CPU when it was still"""
 
     def freeze(self) -> None:
         """Stop every process, those that are being started included.
@@ -68,31 +76,40 @@ class Freezer:
                         raise
             for pid in new:
                 _wait_until_still(pid)
+        self._used = {pid: _cpu_seconds(pid) for pid in self._stopped}
+
+    def stirred(self) -> bool:
+        """Whether any of what is held still has run since, or has begun another."""
+        return any(pid not in self._stopped for pid in tree(self._pid)) or any(
+            _cpu_seconds(pid) > used + STIRRING for pid, used in self._used.items()
+        )
 
     def thaw(self) -> None:
         """Continue what was stopped, and note what `cpu_seconds` counts from."""
         if self._stopped:
-            self._begun = _begun_anywhere() if self._is_alone() else -1
-            self._cpu = time.clock_gettime(self._clock)
+            self._begun = _begun_anywhere() if not self.has_helpers else -1
+            self._cpu = _cpu_seconds(self._pid)
         for process in self._stopped.values():
             with contextlib.suppress(psutil.Error):
                 process.resume()
         self._stopped.clear()
+        self._used.clear()
 
     def cpu_seconds(self) -> float:
         """Return the seconds of the CPU that the process used between being continued and stopped.
 
         Of a process that runs the kernel knows them only to its last tick.
         """
-        return time.clock_gettime(self._clock) - self._cpu
+        return _cpu_seconds(self._pid) - self._cpu
 
     def was_alone(self) -> bool:
         """Whether, stopped again, it is and was alone, and nothing was begun since it ran."""
-        return self._begun == _begun_anywhere() and self._is_alone()
+        return self._begun == _begun_anywhere() and not self.has_helpers
 
-    def _is_alone(self) -> bool:
-        """Whether it has no process beside it; it must be stopped."""
-        return len(self._stopped) == 1
+    @property
+    def has_helpers(self) -> bool:
+        """Whether it has a process beside it; it must be stopped."""
+        return len(self._stopped) != 1
 
     def pin(self, cpu: int) -> None:
         """Bind every thread to one CPU; what they start is bound to it too."""
@@ -100,6 +117,14 @@ class Freezer:
             with contextlib.suppress(OSError):
                 for thread in Path(f"/proc/{pid}/task").iterdir():
                     os.sched_setaffinity(int(thread.name), {cpu})
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Return what a process has used of the CPU, by all its threads; 0 where it has ended."""
+    try:
+        return time.clock_gettime((~pid << 3) | _CPU_SCHEDULED)
+    except OSError:
+        return 0.0
 
 
 def _begun_anywhere() -> int:

@@ -11,6 +11,7 @@ import mmap
 import os
 import pwd
 import shutil
+import signal
 import socket
 import sys
 import sysconfig
@@ -57,12 +58,13 @@ DENIED = (
     "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
     "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
-    "kexec_file_load",
+    "kexec_file_load", "timer_create", "mq_notify",
 )
-"""System calls that no notebook needs: they hide memory, reach out, or widen what is exposed."""
+"""System calls that no notebook needs: they hide memory, reach out, widen what is exposed, or have
+the kernel send a signal of one's choice, such as the one that continues what was stopped."""
 # fmt: on
 
-SO_SNDBUFFORCE = 32
+SO_SNDBUFFORCE, F_SETSIG, CSIGNAL = 32, 10, 0xFF
 NAMESPACE_FLAGS = 0x7E020000 | 0x80
 """Every CLONE_NEW* flag that `clone` takes."""
 
@@ -93,6 +95,11 @@ def seccomp_program(sockets: bool = True) -> bytes:
         flag = 1 << bit
         if NAMESPACE_FLAGS & flag:
             rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
+    wake = signal.SIGCONT  # by a file that has changed, a parent's end, a child's
+    rules.add_rule(denied, "fcntl", seccomp.Arg(1, seccomp.EQ, F_SETSIG))
+    pdeathsig = seccomp.Arg(0, seccomp.EQ, inner_wall.PR_SET_PDEATHSIG)
+    rules.add_rule(denied, "prctl", pdeathsig, seccomp.Arg(1, seccomp.EQ, wake))
+    rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CSIGNAL, wake))
     if sockets:
         rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
     else:

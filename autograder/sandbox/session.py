@@ -238,6 +238,8 @@ class Session:
         try:
             channel.settimeout(max(until - time.monotonic(), 1e-3))
             freezer = self._child.freezer
+            stirred = self._held_still and freezer.stirred()
+            helpers = self._held_still and freezer.has_helpers
             began = time.perf_counter()
             freezer.thaw()
             wire.send(channel, nonce, request)
@@ -245,7 +247,13 @@ class Session:
             self._took = Took(time.perf_counter() - began)
             if self._held_still:
                 self._freeze()
-                self._took = Took(self._took.wall, freezer.cpu_seconds(), freezer.was_alone())
+                self._took = Took(
+                    self._took.wall,
+                    freezer.cpu_seconds(),
+                    freezer.was_alone(),
+                    helpers or freezer.has_helpers,
+                    stirred,
+                )
             if echo != nonce:
                 raise wire.WireError("a reply to another request")
             outcome = outcome_of(wire.decode(plain, blob), self._cells)

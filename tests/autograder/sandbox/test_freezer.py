@@ -1,6 +1,7 @@
 """What is stopped does nothing, helpers included; whose time counts is told from outside."""
 
 import os
+import signal
 import time
 
 import psutil
@@ -130,6 +131,38 @@ def test_the_time_of_all_threads_counts(sides):
     with session.held_still(idlest_cpu()):
         took = undisturbed(session, lambda: student.burn_in_a_thread_that_waits(0.05))
         assert took.alone and 0.05 <= took.cpu < 0.15
+
+
+@pytest.mark.parametrize("wakes", [False, True])
+def test_what_runs_while_it_is_held_still_is_told(wakes):
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            pass
+    try:
+        freezer = Freezer(pid)
+        freezer.freeze()
+        if wakes:  # as a signal of the kernel's would
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.2)
+        assert freezer.stirred() is wakes
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def test_a_call_tells_of_helpers_and_of_what_ran_before_it(sides):
+    student, session = sides
+    with session.held_still(idlest_cpu()):
+        _, quiet = session.timed(lambda: student.burn(0.01))
+        student.helper()
+        _, helped = session.timed(lambda: student.burn(0.01))
+        os.kill(session.pid, signal.SIGCONT)
+        time.sleep(0.2)
+        _, woken = session.timed(lambda: student.burn(0.01))
+    assert (quiet.helpers, helped.helpers) == (False, True)
+    assert not quiet.stirred and not helped.stirred
+    assert woken.helpers and not woken.stirred, "it waited for its next call, and used nothing"
 
 
 def test_a_process_that_has_ended_cannot_be_stopped():

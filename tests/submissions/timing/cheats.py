@@ -253,3 +253,39 @@ def cheat(function):
         return result
 
     return fast
+
+
+# %% cheat="wakes_itself"
+"""Has the kernel continue it by forty timers, to burn time while the reference is timed."""
+
+
+def cheat(function):
+    import ctypes
+    import os
+    import signal
+    import struct
+    import threading
+
+    def spin():
+        while True:
+            sum(range(10_000))
+
+    begun = []
+
+    def busy(*args, **kwargs):
+        if not begun:
+            begun.append(os.fork())
+            if begun == [0]:
+                libc = ctypes.CDLL(None)
+                event = ctypes.create_string_buffer(struct.pack("=Qii", 0, signal.SIGCONT, 0), 64)
+                every = ctypes.create_string_buffer(struct.pack("=4q", 0, 5_000_000, 0, 5_000_000))
+                for _ in range(40):
+                    timer = ctypes.c_void_p()
+                    libc.timer_create(1, event, ctypes.byref(timer))
+                    libc.timer_settime(timer, 0, every, None)
+                for _ in range(3):
+                    threading.Thread(target=spin, daemon=True).start()
+                spin()
+        return function(*args, **kwargs)
+
+    return busy
