@@ -150,7 +150,14 @@ def lesson_of(submission: Submission, named: str | None = None) -> Lesson:
 
 
 def _overlap(lesson: Lesson, known: set[str]) -> int:
-    return len(known & {name for task in lesson.tasks for name in (task.name, *task.names)})
+    """Return how many of the names are the lesson's, and no other's."""
+    others = {name for other in catalogue() if other != lesson for name in _names(other)}
+    return len(known & (_names(lesson) - others))
+
+
+@cache
+def _names(lesson: Lesson) -> frozenset[str]:
+    return frozenset(name for task in lesson.tasks for name in (task.name, *task.names))
 
 
 def free_text(submission: Submission, lesson: Lesson) -> dict[str, Cell | None]:

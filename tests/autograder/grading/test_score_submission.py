@@ -95,7 +95,8 @@ def test_a_ruined_last_task_does_not_reach_back(graded):
 def test_no_more_than_two_deaths_are_waited_for_in_a_task(graded):
     loop = "def lora_forward(*args, **kwargs):\n    while True: pass"
     score = graded(reference_cells(lora_forward=loop), OPTIONS)
-    ran = [check for check in score.tasks[0].checks if "Not run" not in check.message]
+    decided = [check for check in score.tasks[0].checks if check.outcome != "not_counted"]
+    ran = [check for check in decided if "Not run" not in check.message]
     assert len(score.tasks[0].checks) > 3
     assert len(ran) == 2
     assert score.seconds < 30
