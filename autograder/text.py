@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-_JOINERS = "\u200c\u200d"
-"""Invisible, and part of how some scripts and emoji are written."""
+_TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC)}
+"""Signs that turn the direction of what is around them, or mark what is to be left out."""
 
 
 def clean(text: str, longest: int | None = None) -> str:
@@ -24,10 +24,14 @@ def one_line(name: str) -> str:
 
 
 def _is_shown(sign: str) -> bool:
-    return sign.isprintable() or sign in _JOINERS or unicodedata.category(sign) == "Zs"
+    number = ord(sign)
+    is_none = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF  # of no character, for good
+    control = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+    return not (is_none or control or number in _TURNING)
 
 
 def harmless(text: str) -> str:
     """Return a text as no spreadsheet takes it for a formula: with an apostrophe where it might."""
-    starts = text[:1].isspace() or text.lstrip()[:1] in ("=", "+", "-", "@")
+    seen = (sign for sign in text if not sign.isspace() and unicodedata.category(sign) != "Cf")
+    starts = text[:1].isspace() or next(seen, "") in ("=", "+", "-", "@")
     return f"'{text}" if starts else text

@@ -159,9 +159,13 @@ def attack():
     return libc.timer_create(1, event, ctypes.byref(ctypes.c_void_p())) == 0
 """,
     "fcntl": """
-import fcntl, signal, socket
+import ctypes, platform, signal, socket
+libc = ctypes.CDLL(None)
+number = 72 if platform.machine() == "x86_64" else 25
 def attack():
-    return fcntl.fcntl(socket.socketpair()[0], 10, signal.SIGCONT) == 0
+    one, _ = socket.socketpair()
+    commands = [ctypes.c_ulong(10 + high) for high in (0, 1 << 32)]
+    return 0 in [libc.syscall(number, one.fileno(), each, int(signal.SIGCONT)) for each in commands]
 """,
     "prctl": """
 import ctypes, signal
@@ -450,16 +454,32 @@ def test_a_function_s_own_name_keeps_hidden_inputs_off_the_page(sandbox, tmp_pat
 
 
 WALK = """
-import sys
-def look():
-    code = sys._getframe(1).f_code
-    return [code.co_filename, code.co_name, code.co_qualname, str(code.co_consts[:1])]
+import gc, inspect, sys, traceback
+def look(model):
+    frame = sys._getframe(1)
+    code = frame.f_code
+    probe = [each for each in gc.get_referrers(code) if inspect.isfunction(each)]
+    told = [code.co_filename, code.co_name, code.co_qualname, str(code.co_consts)]
+    told += [str(frame.f_globals.get(name)) for name in ("__name__", "__file__", "__package__")]
+    told += [f"{each.__doc__} {each.__module__} {each.__qualname__}" for each in probe]
+    return [*told, str(type(model).__doc__), str(frame.f_lineno)]
+
+def stacks():
+    inspect.stack()
+    try:
+        return [1 / 0]
+    except ZeroDivisionError:
+        return [len(traceback.format_exc()) > 20]
 """
+
+
+class Watched:
+    "What its class is after."
 
 
 def a_probe_of_a_hidden_check(look):
     "What the check is after."
-    return look()
+    return look(Watched())
 
 
 def test_a_probe_s_frame_tells_neither_its_file_nor_its_name(sandbox, monkeypatch):
@@ -467,10 +487,17 @@ def test_a_probe_s_frame_tells_neither_its_file_nor_its_name(sandbox, monkeypatc
         with running(sandbox, WALK) as (student, _):
             return str(student.run(a_probe_of_a_hidden_check, student.look))
 
-    secrets = ("test_defences", "hidden", "after")
-    assert not any(secret in seen() for secret in secrets)
-    monkeypatch.setattr(handle, "_bare", lambda code: code)
-    assert all(secret in seen() for secret in secrets)
+    secrets = ("test_defences", "hidden_check", "the check is after", "its class is after")
+    assert [secret for secret in secrets if secret in seen()] == []
+    monkeypatch.setattr(handle, "bare_code", lambda code: code)
+    monkeypatch.setattr(handle, "bare_reduced", lambda obj, reduced: reduced)
+    monkeypatch.setattr(handle, "GLOBALS", {})
+    assert [secret for secret in secrets if secret not in seen()] == []
+
+
+def test_code_under_a_probe_can_look_at_its_stack(sandbox):
+    with running(sandbox, WALK) as (student, _):
+        assert student.run(lambda stacks: stacks(), student.stacks) == [True]
 
 
 def test_escaping_keeps_markup_from_the_page(sandbox, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import nbformat
 from autograder.authoring import build
 from autograder.authoring.prune import prune
 from autograder.catalogue.lessons import COURSE, ROOT, Lesson, LessonError, catalogue, lesson_named
+from autograder.catalogue.questions import SHORT_ANSWER
 from autograder.checking.check_files import CHECKS
 from autograder.files import write_whole
 
@@ -141,8 +142,8 @@ _LINK = re.compile(r"\[([^\]]+)\]\(\.\./(\d\d_\w+)/[^)]*\)")
 """A link from a lesson to another one."""
 
 
-ANSWER = "## A short answer with its sources"
-"""The heading of a lesson's own answer to what a person grades."""
+ANSWER = f"## {SHORT_ANSWER}"
+"""How the heading begins of a lesson's own answer to what a person grades."""
 LATER = "Your instructor has it, and gives it out when all are handed in."
 
 
@@ -154,5 +155,5 @@ def _notebook(path: Path, chosen: Sequence[Lesson], with_answers: bool) -> str:
         if cell.cell_type == "markdown":
             cell.source = _LINK.sub(lambda m: m[0] if m[2] in there else m[1], cell.source)
             if cell.source.startswith(ANSWER) and not with_answers:
-                cell.source = f"{ANSWER}\n\n{LATER}"
+                cell.source = f"{cell.source.splitlines()[0]}\n\n{LATER}"
     return f"{nbformat.writes(notebook)}\n"

@@ -8,7 +8,6 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 import math
 import os
@@ -23,6 +22,7 @@ import cloudpickle
 import torch
 
 from autograder.checking import probes
+from autograder.checking.bare import GLOBALS, bare_code, bare_reduced
 from autograder.checking.disclosure import Disclosure
 from autograder.sandbox import memory_peak, tensors, wire
 from autograder.sandbox.child import Executor, nowhere, printing_to
@@ -30,8 +30,6 @@ from autograder.sandbox.errors import StudentError
 from autograder.sandbox.freezer import Took
 from autograder.sandbox.reply import outcome_of
 
-_HAS_DOCSTRING = 0x4000000
-"""A flag of code objects from Python 3.13 on."""
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
 
@@ -171,9 +169,11 @@ class Student:
         except StudentError as error:
             if error.type_name == "KeyboardInterrupt" and isinstance(self._transport, InProcess):
                 raise KeyboardInterrupt from None
-            if self._disclosure is None:
-                raise
-            raise self._disclosure.cut(error) from None
+            if operation == "name" and error.type_name == "Missing":
+                error.text, error.told = target, lambda *said: said  # the name is the check's
+            elif self._disclosure is not None:
+                error.told = self._disclosure.told
+            raise
 
     def _handles(self, value: Any) -> Any:
         if type(value) is wire.Key:
@@ -193,34 +193,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, types.CodeType):
-            return self.dispatch_table[types.CodeType](_bare(obj))
+            return self.dispatch_table[types.CodeType](bare_code(obj))
         if type(obj) is OrderedDict and not obj and not vars(obj):
             return OrderedDict, ()  # the same as without this, sooner: a module has a dozen
         if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
             return tensors.from_bytes, tensors.as_bytes(obj)
-        reduced = super().reducer_override(obj)
-        if isinstance(obj, types.FunctionType) and isinstance(reduced, tuple):
-            reduced[2][1].update(__doc__=None, __name__="f", __qualname__="f")
-        return reduced
-
-
-def _bare(code: types.CodeType) -> types.CodeType:
-    """Return code that does the same and says less: a submission can walk to it from its frames.
-
-    Without its file, name, lines and docstring; what it does cannot be hidden from where it runs.
-    """
-    constants = code.co_consts
-    if sys.version_info >= (3, 13):
-        has_docstring = bool(code.co_flags & _HAS_DOCSTRING)
-    else:  # the first constant of what `def` makes is its docstring, or None
-        is_function = code.co_flags & inspect.CO_OPTIMIZED and code.co_name[:1] != "<"
-        has_docstring = bool(is_function and isinstance(constants[0], str))
-    if has_docstring:
-        constants = (None, *constants[1:])
-    return code.replace(
-        co_filename="", co_name="f", co_qualname="f", co_firstlineno=1, co_linetable=b"",
-        co_consts=constants, co_flags=code.co_flags & ~_HAS_DOCSTRING,
-    )  # fmt: skip
+        if isinstance(obj, types.FunctionType):
+            self.globals_ref.setdefault(id(obj.__globals__), dict(GLOBALS))
+        return bare_reduced(obj, super().reducer_override(obj))
 
 
 def send_by_value(module: types.ModuleType) -> None:

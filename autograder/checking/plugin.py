@@ -205,7 +205,11 @@ class Plugin:
             yield
         except CheckFailed as error:
             outcome, share, message = "failed", error.share, str(error)
-        except (StudentError, WireError) as error:
+        except StudentError as error:
+            if error.told is None and check_files.is_hidden(item.path):
+                error.told = self._disclosure.told
+            outcome, share, message = "failed", 0.0, str(error)
+        except WireError as error:
             outcome, share, message = "failed", 0.0, str(error)
         except AssertionError as error:
             outcome, share = "failed", 0.0

@@ -61,8 +61,11 @@ def seen(places):
         if os.path.isfile(place):
             found.append(place)
         for folder, _, names in os.walk(place):
-            found += [os.path.join(folder, name) for name in names[:3]]
-    return [path for path in found if os.access(path, os.R_OK)][:3]
+            found += [os.path.join(folder, name) for name in names]
+            found = [path for path in found if os.access(path, os.R_OK)][:3]
+            if found:
+                break
+    return found
 """
 """What tries, inside the sandbox, to see what is in some places."""
 
@@ -75,11 +78,14 @@ def look_from_inside(folders: Sequence[Path]) -> list[Finding]:
         Session(sandbox, [Cell(1, LOOK)], Limits(), seconds=120) as session,
     ):
         session.prepare()
-        return [_from_inside(Student(session), folder) for folder in own]
+        return [_from_inside(Student(session, seconds=60), folder) for folder in own]
 
 
 def _from_inside(student: Student, folder: Path) -> Finding:
-    seen = student.seen(outer_wall.places(folder))
+    try:
+        seen = student.seen(outer_wall.places(folder))
+    except errors.StudentError as error:
+        raise errors.SandboxError(f"{folder}: nobody could look from inside: {error}") from None
     if seen == []:
         return Finding(str(folder), "not seen from inside", good=True)
     mend = "Grade no stranger's notebook here, and report it: see SECURITY.md."

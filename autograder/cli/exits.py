@@ -45,7 +45,7 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
 
 
 def _in_words(error: Exception) -> Told | None:

@@ -143,16 +143,16 @@ def grade(
             scores, left = inbox.grade_arrivals(out, paths[0], options, workers, isolation, resume)
         else:
             scores = run.grade_into(out, found, options, workers, isolation, resume)
-    if scores:
-        console.show_class(scores, out, options.seed)
-    else:
-        click.echo("Nothing was graded.")
-    if left:
-        text = f"{left} notebooks are not graded. The same command with --resume goes on."
-        raise Told(text, INTERRUPTED)
-    well = all(score.status == "graded" for score in scores)
-    if course is not None:
-        well &= console.filled(course.fill(out, [e for e in entries.values() if e]), entries)
+        if scores:
+            console.show_class(scores, out, options.seed)
+        else:
+            click.echo("Nothing was graded.")
+        if left:
+            text = f"{left} notebooks are not graded. The same command with --resume goes on."
+            raise Told(text, INTERRUPTED)
+        well = all(score.status == "graded" for score in scores)
+        if course is not None:
+            well &= console.filled(course.fill(out, [e for e in entries.values() if e]), entries)
     sys.exit(OK if well else BELOW)
 
 
@@ -227,7 +227,7 @@ def doctor(folders: tuple[Path, ...], sandbox: bool, as_json: bool) -> None:
 
     if folders and not sandbox:
         raise click.UsageError("FOLDERS are for --sandbox")
-    if missing := [str(folder) for folder in folders if not folder.exists()]:
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise click.UsageError(f"{missing[0]}: no such folder")
     with console.waiting("looking"):
         findings = examination.look_from_inside(folders) if sandbox else examination.examine()

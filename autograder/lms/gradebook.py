@@ -90,8 +90,8 @@ class Course:
         """Return what each of `paths` is in the course; what lies elsewhere is copied into it.
 
         A notebook ``alice.ipynb`` is the student alice's; one called as its lesson is, as in
-        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None. Of two names
-        that are one without their odd signs, the odder gets a number.
+        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None. A name with
+        odd signs has a number instead of them, the same each time.
 
         Raises:
             GradebookError: two notebooks are one student's, or another one is there already and
@@ -99,14 +99,9 @@ class Course:
         """
         entries = {path: self._entry(path, lesson) for path in paths}
         taken: dict[Path, Path] = {}
-        for path in sorted(entries, key=lambda path: feedback.safe(_whose(path)) != _whose(path)):
-            entry = entries[path]
+        for path, entry in entries.items():
             if entry is None:
                 continue
-            other = taken.get(entry.path, path)
-            if _whose(other) != _whose(path):
-                number = hashlib.sha256(os.fsencode(_whose(path))).hexdigest()[:6]
-                entries[path] = entry = self._placed(f"{entry.student}-{number}", entry)
             if (other := taken.setdefault(entry.path, path)) != path:
                 raise GradebookError(
                     f"{other} and {path} are both {entry.student}'s {entry.assignment}. "
@@ -127,13 +122,10 @@ class Course:
             lesson = lessons.lesson_of(submission, named)
         except (NotebookError, lessons.LessonError):
             return None
-        assignment, student = lesson.notebook.parent.name, feedback.safe(_whose(path))
-        return self._placed(student, Entry(Path(f"{lesson.name}.ipynb"), student, assignment))
-
-    def _placed(self, student: str, entry: Entry) -> Entry:
-        """Return an entry as this student's."""
-        path = self.submitted / student / entry.assignment / entry.path.name
-        return Entry(path, student, entry.assignment)
+        assignment, student = lesson.notebook.parent.name, _student(place)
+        return Entry(
+            self.submitted / student / assignment / f"{lesson.name}.ipynb", student, assignment
+        )
 
     def fill(self, run: Path, entries: Sequence[Entry]) -> Iterator[str]:
         """Put what a run of `grade` left in `run` into the gradebook, by `nbgrader autograde`.
@@ -200,8 +192,11 @@ def _in_place(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _whose(path: Path) -> str:
-    return submission_names.student(str(_in_place(path)))[0]
+def _student(place: Path) -> str:
+    """Return what a notebook's student is called here: of two who differ, no two the same."""
+    name = submission_names.student(str(place))[0]
+    kept = feedback.safe(name)
+    return kept if kept == name else f"{kept}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:6]}"
 
 
 def _copy(path: Path, target: Path, force: bool) -> None:

@@ -20,8 +20,8 @@ from typing import Any, TextIO
 
 from autograder.sandbox import wire
 
-MAX_TEXT, MAX_NAME = 2_000, 100
-"""Characters of an exception's text, and of a name, that travel."""
+MAX_TEXT, MAX_NAME, MAX_QUALIFIED = 2_000, 100, 50
+"""Characters of an exception's text, of a name, and of a function's in its place, that travel."""
 
 
 class Missing(Exception):
@@ -102,7 +102,7 @@ class Executor:
         for frame, line in traceback.walk_tb(error.__traceback__):
             cell = self._locate(frame.f_code.co_filename)
             if cell is not None:
-                name = frame.f_code.co_qualname[: MAX_NAME // 2]
+                name = frame.f_code.co_qualname[:MAX_QUALIFIED]
                 where = f"{name}, {cell}, line {line}".removeprefix("<module>, ")
         return where
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class SandboxError(Exception):
     """The sandbox cannot be had here; the text says why and what to do."""
@@ -19,21 +21,28 @@ class StudentError(Exception):
         bases: the class names of its bases, itself first.
         text: its message, at most 2,000 characters.
         where: the student's function, cell and line, or an empty string.
+        told: takes class name and text, and returns what `str()` says of them; None: all.
     """
 
     def __init__(self, type_name: str, text: str, where: str = "", bases: tuple[str, ...] = ()):
-        """Keep the parts; `str()` is the sentence that a learner reads."""
+        """Keep the parts."""
         self.type_name, self.text, self.where, self.bases = type_name, text, where, bases
-        super().__init__(self._sentence())
+        self.told: Callable[[str, str], tuple[str, str]] | None = None
+        super().__init__(type_name, text, where, bases)
 
-    def _sentence(self) -> str:
-        if self.type_name == "Missing":
-            return f"`{self.text}` {UNDEFINED}"
-        if self.type_name == "NotImplementedError" and not self.text:
+    def __str__(self) -> str:
+        """Return the sentence that a learner reads."""
+        if self.told is None:
+            return self._sentence(self.type_name, self.text)
+        return self._sentence(*self.told(self.type_name, self.text))
+
+    def _sentence(self, kind: str, text: str) -> str:
+        if kind == "Missing":
+            return f"`{text}` {UNDEFINED}" if text else f"A name that is asked for {UNDEFINED}"
+        if kind == "NotImplementedError" and not self.text:
             function, _, place = self.where.partition(", ")
             return f"`{function}` {UNWRITTEN}" if ", " in place else f"This {UNWRITTEN}"
-        if self.type_name == "WireError":
-            return f"Your code returned {self.text}, which cannot be graded."
+        if kind == "WireError":
+            return f"Your code returned {text or 'something'}, which cannot be graded."
         place = f" ({self.where})" if self.where else ""
-        text = f": {self.text}" if self.text else ""
-        return f"Your code raised {self.type_name}{text}{place}"
+        return f"Your code raised {kind}{': ' if text else ''}{text}{place}"

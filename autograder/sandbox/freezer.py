@@ -108,8 +108,8 @@ class Freezer:
 
     @property
     def has_helpers(self) -> bool:
-        """Whether it has a process beside it; it must be stopped."""
-        return len(self._stopped) != 1
+        """Whether it has a process beside it that has not ended; it must be stopped."""
+        return any(pid != self._pid and _states(pid) != ["Z"] for pid in self._stopped)
 
     def pin(self, cpu: int) -> None:
         """Bind every thread to one CPU; what they start is bound to it too."""
@@ -162,11 +162,15 @@ def tree(pid: int) -> list[int]:
 
 def _wait_until_still(pid: int) -> None:
     until = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < until:
-        try:
-            status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        except OSError:
-            return
-        if status.rpartition(")")[2].split()[0] in _STILL:
-            return
+    while time.monotonic() < until and any(state not in _STILL for state in _states(pid)):
         time.sleep(0)
+
+
+def _states(pid: int) -> list[str]:
+    """Return the state of each thread of a process; none where it has ended."""
+    states = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            status = (thread / "stat").read_text(encoding="ascii", errors="replace")
+            states.append(status.rpartition(")")[2].split()[0])
+    return states

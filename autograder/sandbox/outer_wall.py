@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -84,6 +85,11 @@ def seccomp_program(sockets: bool = True) -> bytes:
         raise SandboxError(
             f"libseccomp cannot be loaded ({error}): apt-get install libseccomp2"
         ) from None
+
+    def is_int(number: int, value: int) -> Any:
+        """Compare the half of an argument that the kernel reads of an int."""
+        return seccomp.Arg(number, seccomp.MASKED_EQ, 0xFFFFFFFF, value)
+
     denied = seccomp.ERRNO(1)  # EPERM
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     for name in DENIED:
@@ -96,9 +102,9 @@ def seccomp_program(sockets: bool = True) -> bytes:
         if NAMESPACE_FLAGS & flag:
             rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
     wake = signal.SIGCONT  # by a file that has changed, a parent's end, a child's
-    rules.add_rule(denied, "fcntl", seccomp.Arg(1, seccomp.EQ, F_SETSIG))
-    pdeathsig = seccomp.Arg(0, seccomp.EQ, inner_wall.PR_SET_PDEATHSIG)
-    rules.add_rule(denied, "prctl", pdeathsig, seccomp.Arg(1, seccomp.EQ, wake))
+    rules.add_rule(denied, "fcntl", is_int(1, F_SETSIG))
+    pdeathsig = is_int(0, inner_wall.PR_SET_PDEATHSIG)
+    rules.add_rule(denied, "prctl", pdeathsig, is_int(1, wake))
     rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CSIGNAL, wake))
     if sockets:
         rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
@@ -107,13 +113,12 @@ def seccomp_program(sockets: bool = True) -> bytes:
     # Not counted as anybody's memory once MADV_DONTNEED has let go of them: shared anonymous pages.
     shared = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
     rules.add_rule(denied, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, shared, shared))
-    rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.EQ, inner_wall.PR_SET_CHILD_SUBREAPER))
+    rules.add_rule(denied, "prctl", is_int(0, inner_wall.PR_SET_CHILD_SUBREAPER))
     ignored = seccomp.ERRNO(0)
     rules.add_rule(ignored, "sched_setaffinity")  # the CPU on which it is timed is ours to choose
     rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all
     for option in (socket.SO_SNDBUF, SO_SNDBUFFORCE):  # without effect: buffers are counted
-        level = seccomp.Arg(1, seccomp.EQ, socket.SOL_SOCKET)
-        rules.add_rule(ignored, "setsockopt", level, seccomp.Arg(2, seccomp.EQ, option))
+        rules.add_rule(ignored, "setsockopt", is_int(1, socket.SOL_SOCKET), is_int(2, option))
     with tempfile.TemporaryFile() as file:
         rules.export_bpf(file)
         file.seek(0)

@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from autograder.notebook import Cell
-from autograder.sandbox.child import MAX_NAME, MAX_TEXT
+from autograder.notebook import Cell, qualified_names
+from autograder.sandbox.child import MAX_NAME, MAX_QUALIFIED, MAX_TEXT
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.wire import WireError
 from autograder.text import clean
 
-_PLACE = re.compile(r"(?:(?P<name>.*), )?(?P<there>cell (?P<cell>\d{1,6}), line (?P<line>\d{1,6}))")
-_UNNAMED = ("<locals>", "<lambda>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+_PLACE = re.compile(r"(?:(.*), )?cell ([0-9]{1,6}), line ([0-9]{1,6})")
 
 
 def outcome_of(reply: Any, cells: Sequence[Cell] | None = None) -> Any:
@@ -47,14 +46,14 @@ def outcome_of(reply: Any, cells: Sequence[Cell] | None = None) -> Any:
 def _place_in(cells: Sequence[Cell], where: str) -> str:
     """Return the part of "function, cell 3, line 2" that can be, as the cells are written.
 
-    A code object's names are its owner's to choose: they could carry anything out.
+    A code object's names and lines are its owner's to choose: they could carry anything out.
     """
-    found = _PLACE.fullmatch(where)
-    texts = {cell.number: cell.source for cell in cells}
-    text = texts.get(int(found["cell"])) if found else None
-    if found is None or text is None or int(found["line"]) > text.count("\n") + 1:
+    found = _PLACE.fullmatch(where) if len(where) <= MAX_NAME else None
+    if found is None:
         return ""
-    parts = [part for part in (found["name"] or "").split(".") if part not in _UNNAMED]
-    if not found["name"] or not all(re.search(rf"\b{re.escape(part)}\b", text) for part in parts):
-        return found["there"]
-    return where
+    name, number, line = found[1] or "", int(found[2]), int(found[3])
+    text = next((cell.source for cell in cells if cell.number == number), None)
+    if text is None or not 0 < line <= text.count("\n") + 1:
+        return ""
+    known = any(each[:MAX_QUALIFIED] == name for each in qualified_names(text))
+    return f"{name}, cell {number}, line {line}" if known else f"cell {number}, line {line}"

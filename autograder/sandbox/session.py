@@ -41,7 +41,7 @@ class Death(StudentError):
         super().__init__(kind, text)
         self.kind = kind
 
-    def _sentence(self) -> str:
+    def _sentence(self, kind: str, text: str) -> str:
         return self.text
 
 

@@ -9,12 +9,21 @@ def test_what_could_move_a_terminal_or_break_a_file_is_replaced():
     assert clean("a\x1b[2J\0b\u202e\ud800c\n\td é 漢") == "a\ufffd[2J\ufffdb\ufffd?c\n\td é 漢"
 
 
-@pytest.mark.parametrize("sign", ["\x07", "\x1b", "\x9b", "\u2028", "\u202e", "\u2066", "\ufeff"])
+@pytest.mark.parametrize(
+    "sign", ["\x07", "\x1b", "\x9b", "\u2028", "\u202e", "\u2066", "\ufeff", "\uffff"], ids=ascii
+)
 def test_no_sign_that_moves_or_turns_what_is_around_it_is_left(sign):
     assert clean(f"a{sign}b") == one_line(f"a{sign}b") == "a\ufffdb"
 
 
-@pytest.mark.parametrize("text", ["1\xa0000", "全角\u3000です", "👩\u200d💻", "می\u200cخواهم", "é"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\N{NO-BREAK SPACE}000", "全角\N{IDEOGRAPHIC SPACE}です", "👩\N{ZERO WIDTH JOINER}💻",
+        "می\N{ZERO WIDTH NON-JOINER}خواهم", "soft\N{SOFT HYPHEN}hyphen", "é",
+    ],
+    ids=ascii,
+)  # fmt: skip
 def test_what_people_write_stays(text):
     assert clean(text) == one_line(text) == text
 
@@ -27,7 +36,7 @@ def test_it_is_cut_where_asked():
     assert clean("abcdef", 3) == "abc" and clean("abc", 9) == clean("abc") == "abc"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\n-1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\n-1", "\u200b=1"])
 def test_no_spreadsheet_takes_it_for_a_formula(text):
     assert harmless(text) == f"'{text}"
 

@@ -3,50 +3,60 @@
 import pytest
 
 from autograder.checking import disclosure
-from autograder.checking.disclosure import A_CHECK, A_SUBMISSION, Disclosure
+from autograder.checking.disclosure import A_CHECK, A_SUBMISSION, UNNAMED, Disclosure
 from autograder.sandbox.errors import StudentError
-from autograder.sandbox.session import Death
+from tests.conftest import running
+
+KNOWN = (*disclosure._KNOWN, UNNAMED)
 
 
-def chosen(error):
-    """The characters of an error that the submission chose."""
-    known = error.type_name in (*disclosure._KNOWN, "an exception")
-    return error.text + ("" if known else error.type_name)
+def chosen(name, text):
+    """How many characters of what is told the submission chose."""
+    return len(text) + (0 if name in KNOWN else len(name))
 
 
 def test_an_ordinary_error_is_told_whole():
-    error = StudentError(
-        "ValueError", "rank must be positive", "f, cell 3, line 2", ("ValueError",)
-    )
-    told = Disclosure().cut(error)
-    assert str(told) == str(error) and told.bases == error.bases
+    said = ("ValueError", "rank must be positive")
+    assert Disclosure().told(*said) == said
 
 
 @pytest.mark.parametrize("name", ["x" * 90, "ValueError"])
 def test_name_and_text_together_are_bounded(name):
-    told = Disclosure().cut(StudentError(name, "y" * 2_000))
-    assert len(chosen(told)) == A_CHECK
+    assert chosen(*Disclosure().told(name, "y" * 2_000)) == A_CHECK
 
 
 def test_all_errors_of_a_check_and_of_a_submission_are_bounded():
     counted, told = Disclosure(), []
     for check in range(50):
         counted.begin_check()
-        here = [counted.cut(StudentError(f"E{check}{n}", f"{check} {n} {'y' * 90}")) for n in "ab"]
-        assert sum(len(chosen(error)) for error in here) <= A_CHECK
+        here = [counted.told(f"E{check}{n}", f"{check} {n} {'y' * 90}") for n in "ab"]
+        assert sum(chosen(*said) for said in here) <= A_CHECK
         told += here
-    assert sum(len(chosen(error)) for error in told) <= A_SUBMISSION
-    assert str(told[-1]) == "Your code raised an exception"
+    assert sum(chosen(*said) for said in told) <= A_SUBMISSION
+    assert told[-1] == (UNNAMED, "")
 
 
 def test_what_has_been_told_is_told_again():
     counted, told = Disclosure(), set()
     for _ in range(50):
         counted.begin_check()
-        told.add(str(counted.cut(StudentError("KeyError", "'lora_A'" * 5))))
-    assert told == {"Your code raised KeyError: " + "'lora_A'" * 5}
+        told.add(counted.told("KeyError", "'lora_A'" * 5))
+    assert told == {("KeyError", "'lora_A'" * 5)}
 
 
-def test_a_death_is_told_in_our_words():
-    death = Death("timeout", "Your code ran for more than 5 s." * 9)
-    assert Disclosure().cut(death) is death
+def test_only_what_is_shown_is_counted_and_a_check_s_own_name_is_not(sandbox):
+    cell = "def refuses(n): raise ValueError(f'{n} ' + 'is not what I take' * 3)"
+    counted = Disclosure()
+    with running(sandbox, cell) as (student, _):
+        student._begin_check(5.0, counted)
+        for number in range(50):
+            with pytest.raises(StudentError) as caught:
+                student.refuses(number)
+            assert caught.value.type_name == "ValueError"
+        assert "49 is not what I take" in str(caught.value)
+        counted._left = 0
+        with pytest.raises(StudentError, match="`lora_forward` is not defined"):
+            _ = student.lora_forward
+        with pytest.raises(StudentError) as caught:
+            student.refuses(50)
+        assert str(caught.value) == "Your code raised ValueError (refuses, cell 1, line 1)"
