@@ -204,7 +204,6 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         return nb, resources
 
     def _score(self, lesson: Lesson, of: dict[str, str]) -> Score:
-        from autograder.grading.preparation import needs
         from autograder.grading.score_submission import Options, grade
 
         coursedir = self.parent.parent.coursedir
@@ -216,8 +215,8 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
             return _scores(Path(self.results))[path]
         seed = _random_seed() if self.seed is None else self.seed
         options = Options(seed, lesson=lesson.name)
-        modules = needs([lesson.notebook, path], options).modules
-        return grade(path, _sandbox(Path(coursedir.root).resolve(), modules), options)
+        sandbox = _sandbox(Path(coursedir.root).resolve(), (lesson.notebook, path), options)
+        return grade(path, sandbox, options)
 
 
 class Remark(theirs.NbGraderPreprocessor):  # type: ignore[misc]
@@ -267,18 +266,20 @@ def _random_seed() -> int:
 _warm: dict[Path, Sandbox] = {}
 
 
-def _sandbox(course: Path, modules: tuple[str, ...]) -> Sandbox:
+def _sandbox(course: Path, notebooks: tuple[Path, ...], options: Options) -> Sandbox:
     """Return the warm sandbox of this process, in which nothing of `course` is seen.
 
-    These modules are imported if it has yet to be warmed up: what other notebooks need besides is
-    imported for each.
+    What grading these notebooks needs is imported if it has yet to be warmed up: what others need
+    besides is imported for each.
     """
+    from autograder.grading.preparation import needs
     from autograder.sandbox import launch
 
     sandbox = _warm.get(course)
     if sandbox is None or not sandbox.alive:
         if sandbox is not None:
             sandbox.close()
+        modules = needs(notebooks, options).modules
         _warm[course] = sandbox = launch.start((ROOT, course), warm=modules)
         atexit.register(sandbox.close)
     return sandbox

@@ -216,13 +216,13 @@ def test_odd_files_and_names_end_nothing(at, folder, tmp_path):
     odd = os.fsdecode(os.fsencode(folder) + b"/caf\xe9.ipynb")
     write_notebook(tmp_path / "odd", [WRONG.format("odd")]).replace(odd)
     with at() as desk:
-        works_until(desk, lambda: len(desk.scores) == 6)
+        works_until(desk, lambda: len(desk.scores) == 7)
         works_for(desk, inbox.SETTLE)
         desk.draw()
         made = journal(desk)
     status = {name: line["status"] for name, line in made.items()}
     assert status.pop("link.ipynb") == status.pop("pipe.ipynb") == "unreadable"
-    assert status.pop("text.ipynb") == "unreadable"
+    assert status.pop("text.ipynb") == status.pop("folder.ipynb") == "unreadable"
     assert status.keys() == {"good.ipynb", hostile.name, os.path.basename(odd)}  # noqa: PTH119
     assert set(status.values()) == {"graded"}
     with at(resume=True) as desk:
