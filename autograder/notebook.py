@@ -215,15 +215,12 @@ def _cell(number: int, raw: dict[str, Any]) -> Cell:
     text = source if isinstance(source, str) else ""
     metadata = _dict(raw.get("metadata"))
     grade_id = _dict(metadata.get("nbgrader")).get("grade_id") or metadata.get("free_text") or ""
-    tags = metadata.get("tags")
     return Cell(
         number,
         text.encode("utf-8", "replace").decode("utf-8"),
         raw.get("cell_type") == "code",
         grade_id if isinstance(grade_id, str) else "",
-        frozenset(tag for tag in tags if isinstance(tag, str))
-        if isinstance(tags, list)
-        else frozenset(),
+        frozenset(tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)),
     )
 
 
@@ -348,9 +345,6 @@ def within(folder: Path) -> list[Path]:
         Path(place, name)
         for place, folders, names in os.walk(folder)
         for name in (*names, *folders)  # a folder called so is no notebook, and is told of
-        if name.endswith(".ipynb") and not _is_hidden(Path(place, name), folder)
+        if name.endswith(".ipynb")
+        and not any(part[0] == "." for part in Path(place, name).relative_to(folder).parts)
     )
-
-
-def _is_hidden(path: Path, top: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(top).parts)

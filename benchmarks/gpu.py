@@ -1,14 +1,17 @@
-"""The GPU path of speed checks, all of it, on a machine with a CUDA device, in under ten minutes.
+"""The GPU path of speed and memory checks, all of it, on a machine with a CUDA device.
 
-``python benchmarks/gpu.py [--verdicts 12] [--rehearse]`` ends in one line of JSON:
+``python benchmarks/gpu.py [--verdicts 8] [--minutes 10] [--rehearse]`` ends in one line of JSON:
 
-- ``check``: what came of the course's GPU-only check on the reference;
-- ``cheats``: for each way to look fast, on a slow answer, whether it was stopped;
+- ``graded``: what came of the reference's check of the GPU when a notebook was graded;
+- ``checks``: for each check, what it said of the reference, of the naive answer, of right ones
+  written otherwise, and of the naive answer behind each way to look fast (all of them on
+  `lora_forward`, on the others those that only a GPU has);
 - ``verdicts``: for true ratios of 0.5 and 1.0 of the reference at a threshold of 0.8, how many
-  verdicts there were, how many were false, and the median seconds to one.
+  verdicts there were, how many were false, and the median seconds to one;
+- ``left_out``: what was not begun when the time was up; ``seconds``: what all of it took.
 
-``--rehearse`` runs the cheats and verdicts with the CPU in the GPU's place, which shows that the
-path runs, and nothing about a GPU. Exit code 0: all as it should be; 1: not; 2: no GPU here.
+``--rehearse`` runs it with the CPU in the GPU's place, on small data, which shows that the path
+runs, and nothing about a GPU. Exit code 0: all as it should be; 1: not; 2: no GPU here.
 """
 
 from __future__ import annotations
@@ -24,46 +27,24 @@ from pathlib import Path
 from typing import Any
 
 import click
-import jupytext
 import torch
-from rich.console import Console
-from rich.progress import track
 
-from autograder.catalogue import lessons, sources
-from autograder.checking import gpu_race
-from autograder.checking.expect import CheckFailed, Inputs, expect_close
-from autograder.checking.gpu_race import Arena, Nowhere
-from autograder.grading import score_submission
-from autograder.notebook import Cell
-from autograder.sandbox import launch
-from autograder.sandbox.errors import SandboxError, StudentError
-from autograder.sandbox.warm_process import Limits
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from autograder.catalogue import lessons, sources  # noqa: E402
+from autograder.checking import gpu_race  # noqa: E402
+from autograder.checking.expect import CheckFailed, Inputs, expect_close  # noqa: E402
+from autograder.checking.gpu_race import Arena, NotCounted, Nowhere, Rehearsal  # noqa: E402
+from autograder.grading import score_submission  # noqa: E402
+from autograder.notebook import Cell  # noqa: E402
+from autograder.sandbox import launch  # noqa: E402
+from autograder.sandbox.errors import SandboxError, StudentError  # noqa: E402
+from autograder.sandbox.warm_process import Limits  # noqa: E402
+from tests import gpu  # noqa: E402
 
 AT_LEAST, UNITS = 0.8, 12
-TASK, CHECK = "lora_forward", "test_speed_on_a_gpu"
-CHEATS = Path(__file__).parent.parent / "tests" / "submissions" / "timing" / "cheats.py"
-ON_GPUS = {
-    "left_on_another_stream": """
-def cheat(function):
-    import torch
-    if not torch.cuda.is_available():
-        return lambda *args: torch.zeros(args[0].shape[0], args[1].shape[0], device=args[0].device)
-    other = torch.cuda.Stream()
-    def fast(*args):
-        result = torch.empty(args[0].shape[0], args[1].shape[0], device=args[0].device)
-        with torch.cuda.stream(other):
-            result.copy_(function(*args))
-        return result
-    return fast
-""",
-    "synchronize_does_nothing": """
-def cheat(function):
-    import torch
-    torch.cuda.synchronize = lambda *args: None
-    torch.cuda.Event.elapsed_time = lambda *args: 0.0
-    return function
-""",
-}
+GRADED = "lora_forward"
 
 
 def repeated(times: int) -> str:
@@ -90,14 +71,14 @@ def on_device(function: Callable[..., Any], device: str, size: int) -> Callable[
     return many
 
 
-def passes(arena: Arena, student: str, times: int = UNITS) -> bool:
-    """Judge one submission beside the kernel repeated so many times."""
+def passes(arena: Arena, times: int) -> bool:
+    """Judge a kernel repeated so many times beside one of `UNITS`."""
     size, rng = (4096 if arena.device == "cuda" else 384), Inputs([time.time_ns()])
 
     def verify(came: object, expected: torch.Tensor, seed: int) -> None:
         expect_close(came, expected, "A timed output is not right.", rtol=1e-3)
 
-    cells = [Cell(1, student)], [Cell(1, repeated(times))]
+    cells = [Cell(1, repeated(times))], [Cell(1, repeated(UNITS))]
     race = gpu_race.Race(arena, *cells, Limits(), AT_LEAST, 60)
     try:
         race.time(
@@ -110,31 +91,81 @@ def passes(arena: Arena, student: str, times: int = UNITS) -> bool:
     return True
 
 
-def cheats() -> dict[str, str]:
-    """Return each cheat's cell by name: those of the CPU, and those that only a GPU has."""
-    cells = jupytext.read(CHEATS, fmt="py:percent").cells
-    return {c.metadata["cheat"]: c.source for c in cells if "cheat" in c.metadata} | ON_GPUS
-
-
-def verdicts(arena: Arena, ratio: float, count: int) -> dict[str, Any]:
-    """Judge a submission of this true ratio `count` times."""
-    seconds, passed = [], 0
-    for _ in track(range(count), f"true ratio {ratio}", console=Console(stderr=True)):
-        began = time.monotonic()
-        passed += passes(arena, repeated(round(UNITS / ratio)))
-        seconds.append(time.monotonic() - began)
-    false = passed if ratio < AT_LEAST else count - passed
-    median = round(statistics.median(seconds), 2)
-    return {"ratio": ratio, "verdicts": count, "false": false, "median_seconds": median}
-
-
-def check(arena: Arena) -> str:
-    """Return what came of the course's GPU-only check on the reference."""
-    options = score_submission.Options(seed=1, tasks=(TASK,))
+def graded(arena: Arena) -> str:
+    """Return what came of a check of the GPU when the reference's notebook was graded."""
+    lesson, name, _ = gpu.CHECKS[GRADED]
+    options = score_submission.Options(seed=1, tasks=(GRADED,))
     with launch.start((lessons.ROOT,)) as sandbox:
-        score = score_submission.grade(sources.source_of("lora"), sandbox, options, arena=arena)
-    results = [result for task in score.tasks for result in task.checks if result.name == CHECK]
-    return f"{results[0].outcome} {results[0].message}".strip()
+        score = score_submission.grade(sources.source_of(lesson), sandbox, options, arena=arena)
+    [result] = [result for result in score.tasks[0].checks if result.name == name]
+    return f"{result.outcome} {result.message}".strip()
+
+
+def said(task: str, source: str, arena: Arena) -> str:
+    """Return a check's verdict on an answer, in a word or with its message."""
+    try:
+        verdict = gpu.judge(task, source, arena)
+    except NotCounted as reason:
+        return str(reason)
+    return "passed" if verdict.passed else f"failed: {verdict.message}"
+
+
+class Trial:
+    """All that is tried, in the order of what matters most, until the time is up."""
+
+    def __init__(self, arena: Arena, minutes: float) -> None:
+        """Begin now."""
+        self._arena = arena
+        self._began, self._seconds = time.monotonic(), 60 * minutes
+        self.checks: dict[str, dict[str, str]] = {task: {} for task in gpu.CHECKS}
+        self.verdicts: list[dict[str, Any]] = []
+        self.left_out: list[str] = []
+        self.right = True
+
+    @property
+    def seconds(self) -> float:
+        """The time since it began."""
+        return time.monotonic() - self._began
+
+    def _begins(self, name: str) -> bool:
+        if self.seconds > self._seconds:
+            self.left_out.append(name)
+            return False
+        click.echo(f"{self.seconds:4.0f} s  {name}", err=True)
+        return True
+
+    def answer(self, task: str, name: str, source: str, right: bool) -> None:
+        """Try one answer, which should pass, or should not."""
+        if self._begins(f"{task}: {name}"):
+            came = self.checks[task][name] = said(task, source, self._arena)
+            self.right &= came.startswith("passed" if right else "failed")
+
+    def ratio(self, ratio: float, count: int) -> None:
+        """Judge a kernel of this true ratio `count` times."""
+        took, false = [], 0
+        for number in range(count):
+            if self._begins(f"true ratio {ratio}, {number + 1} of {count}"):
+                began = time.monotonic()
+                came = passes(self._arena, round(UNITS / ratio))
+                false += came != (ratio >= AT_LEAST)
+                took.append(time.monotonic() - began)
+        if took:
+            median = round(statistics.median(took), 2)
+            line = {"ratio": ratio, "verdicts": len(took), "false": false}
+            self.verdicts.append(line | {"median_seconds": median})
+            self.right &= not false or isinstance(self._arena, Rehearsal)
+
+
+def everything(trial: Trial, count: int, only: tuple[str, ...]) -> None:
+    """Try answers first, then true ratios, then the ways to look fast."""
+    for task in only:
+        for name, source in gpu.answers(task).items():
+            trial.answer(task, name, source, right=name != "naive")
+    for ratio in (0.5, 1.0):
+        trial.ratio(ratio, count)
+    for task in only:
+        for name, source in gpu.cheats(task, every=task == GRADED).items():
+            trial.answer(task, name, source, right=False)
 
 
 @contextlib.contextmanager
@@ -146,34 +177,32 @@ def opened(rehearse: bool) -> Iterator[Arena | Nowhere]:
         arena.close()
         return
     with tempfile.NamedTemporaryFile() as lock, launch.start((lessons.ROOT,)) as sandbox:
-        yield Arena("cpu", Path(lock.name), sandbox)
+        yield Rehearsal("cpu", Path(lock.name), sandbox)
 
 
 @click.command()
-@click.option("--verdicts", "count", default=12, show_default=True, type=click.IntRange(min=1))
+@click.option("--verdicts", "count", default=8, show_default=True, type=click.IntRange(min=0))
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0.1))
+@click.option("--only", multiple=True, type=click.Choice(tuple(gpu.CHECKS)), help="[default: all]")
 @click.option("--rehearse", is_flag=True, help="On the CPU, in the GPU's place.")
-def main(count: int, rehearse: bool) -> None:
-    """Run the GPU path of speed checks."""
+def main(count: int, minutes: float, only: tuple[str, ...], rehearse: bool) -> None:
+    """Run the GPU path of speed and memory checks."""
     torch.set_num_threads(1)  # a process that has run threads must not fork
     try:
         with opened(rehearse) as arena:
             if isinstance(arena, Nowhere):
                 click.echo(arena.reason, err=True)
                 sys.exit(2)
-            came = "not rehearsed" if rehearse else check(arena)
-            slow = repeated(8 * UNITS)
-            stopped = {
-                name: not passes(arena, f"{slow}\n\n{source}\n\nforward = cheat(forward)")
-                for name, source in track(cheats().items(), "cheats", console=Console(stderr=True))
-            }
-            judged = [verdicts(arena, ratio, count) for ratio in (0.5, 1.0)]
+            trial = Trial(arena, minutes)
+            came = graded(arena)
+            everything(trial, count, only or tuple(gpu.CHECKS))
     except SandboxError as error:
         click.echo(error, err=True)
         sys.exit(1)
-    click.echo(json.dumps({"check": came, "cheats": stopped, "verdicts": judged}))
-    right = rehearse or came == "passed"
-    fair = rehearse or all(row["false"] == 0 for row in judged)
-    sys.exit(0 if right and fair and all(stopped.values()) else 1)
+    found = {"graded": came, "checks": trial.checks, "verdicts": trial.verdicts}
+    found |= {"left_out": trial.left_out, "seconds": round(trial.seconds)}
+    click.echo(json.dumps(found))
+    sys.exit(0 if trial.right and came == "passed" and not trial.left_out else 1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ block's process was unlucky in all its pairs share: so a failure by a little is 
 A call ends with the bytes of its result on this side: what is left on another stream is not in
 them, and they are verified. Its inputs are made on the device from a seed that comes with the call.
 A check's data are larger than a device's caches (tens of megabytes), so that none is to be flushed.
+
+Memory is what a side's process holds of the device after a forward, while its graph is held: as a
+process of ours sees it, in which nothing of the submission runs.
 Nothing here initialises CUDA: a process that has, must not fork.
 """
 
@@ -23,6 +26,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from autograder.checking.expect import fail
 from autograder.checking.handle import Student
 from autograder.checking.race import LEAD, Arguments, Prepare, Tally, Timing, Verify, reference_runs
 from autograder.notebook import Cell
@@ -30,10 +36,17 @@ from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.session import Session
 from autograder.sandbox.warm_process import Limits, Zygote
+from autograder.scores import Figure
+
+Scales = Callable[[int | None], int]
+"""Says how many bytes of the device are in use; given is whose process is looked at, if any."""
+PrepareTwo = Callable[[Student], tuple[Callable[[], Any], Callable[[], Any]]]
+"""Makes, on one side, a forward and the backward that belongs to it."""
 
 NODES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
 """What CUDA opens in /dev beside the device itself."""
 WARM_UP = 3
+SCALES_SECONDS = 300.0
 CALLS = 2 * LEAD
 """Timed calls of each side: as many pairs, of which the verdict takes the first that decide."""
 NONE_HERE = "Not counted: there is no GPU here."
@@ -61,9 +74,26 @@ class Arena:
             fcntl.flock(node, fcntl.LOCK_EX)
             yield
 
+    @contextlib.contextmanager
+    def scales(self) -> Iterator[Scales]:
+        """Yield what says how many bytes of the device are in use, by whomever."""
+        with Session(self.sandbox, [], Limits(), SCALES_SECONDS) as ours:
+            ours.prepare()
+            trusted = Student(ours, SCALES_SECONDS)
+            yield lambda pid: int(trusted.run(_in_use, self.device))
+
     def close(self) -> None:
         """End the warm process."""
         self.sandbox.close()
+
+
+class Rehearsal(Arena):
+    """The CPU in the GPU's place, to try the path where there is none; it says nothing of a GPU."""
+
+    @contextlib.contextmanager
+    def scales(self) -> Iterator[Scales]:
+        """Yield what says how many bytes a process holds that are its own."""
+        yield lambda pid: psutil.Process(pid).memory_full_info().uss if pid is not None else 0
 
 
 def nodes(folder: Path = Path("/dev")) -> list[Path]:
@@ -99,6 +129,8 @@ class Nowhere:
         """
         raise NotCounted(self.reason)
 
+    weigh = time
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -124,6 +156,13 @@ def open_arena(hide: tuple[Path, ...] = ()) -> Arena | Nowhere:
         arena.close()
         raise SandboxError(f"the GPU does not work in the sandbox: {error}") from None
     return arena
+
+
+def _in_use(device: str) -> int:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
 
 
 def _product(device: str) -> float:
@@ -184,16 +223,54 @@ class Race(Timing):
             verify(value, expected, *arguments)
         return tally
 
+    def weigh(self, prepare: PrepareTwo, plain: PrepareTwo, verify: Callable[..., None]) -> None:
+        """Fail if after its forward the student holds more than the bound's share of the plain way.
+
+        Args:
+            prepare: makes a forward and its backward, without arguments, on each side.
+            plain: likewise, of the way that is to be beaten; it runs on the reference's side.
+            verify: called with what the student's backward returns and what the plain one's does;
+                raises `CheckFailed`.
+
+        Raises:
+            CheckFailed: too much, or a wrong result.
+            StudentError: a call raised.
+            NotCounted: the GPU's memory does not hold what the plain way needs.
+        """
+        with self._arena.alone():
+            with reference_runs(), _room():
+                expected, whole = self._held("reference", plain)
+                _, its = self._held("reference", prepare)
+            came, held = self._held("student", prepare)
+        verify(came, expected)
+        most = self._bound * whole
+        self.figure = Figure("memory", held, its, most)
+        if held > most:
+            fail(
+                f"After the forward the GPU holds {held / whole:.0%} of what plain blocks hold: "
+                f"more than {self._bound:.0%}."
+            )
+
+    def _held(self, side: str, prepare: PrepareTwo) -> tuple[Any, int]:
+        """Return what a side's backward returns, and the bytes held after its forward, in all.
+
+        From before the process began: what it has held and let go of cannot be set off.
+        """
+        cells = self._cells[side]
+        with self._arena.scales() as in_use:
+            before = in_use(None)
+            with Session(self._arena.sandbox, cells, self._limits, 4 * self._seconds) as session:
+                session.prepare()
+                forward, backward = prepare(Student(session, self._seconds))
+                forward()
+                held = in_use(session.pid) - before
+                return backward(), held
+
     def _reference_block(
         self, prepare: Prepare, given: Sequence[tuple[Any, ...]]
     ) -> list[tuple[Any, float]]:
-        with reference_runs():
-            try:
-                return self._block("reference", prepare, given)
-            except StudentError as error:
-                if error.type_name == "OutOfMemoryError":
-                    raise NotCounted(TOO_SMALL) from None
-                raise
+        with reference_runs(), _room():
+            return self._block("reference", prepare, given)
 
     def _block(
         self, side: str, prepare: Prepare, given: Sequence[tuple[Any, ...]]
@@ -204,6 +281,17 @@ class Race(Timing):
             session.prepare()
             call = prepare(Student(session, self._seconds))
             return [_timed(session, call, arguments) for arguments in given]
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """Say that nothing is counted where what is ours does not fit into the GPU's memory."""
+    try:
+        yield
+    except StudentError as error:
+        if error.type_name == "OutOfMemoryError":
+            raise NotCounted(TOO_SMALL) from None
+        raise
 
 
 def _timed(

@@ -34,6 +34,7 @@ from autograder.notebook import NotebookError, Submission
 # Every command of nbgrader's reads its configuration, and so imports this: what needs torch, which
 # takes seconds to import, is imported where something is graded.
 if TYPE_CHECKING:
+    from autograder.grading.score_submission import Options
     from autograder.sandbox.launch import Sandbox
     from autograder.scores import Score, TaskScore
 
@@ -199,7 +200,7 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
             flag(resources["nbgrader"])
             raise
         for task in score.tasks:
-            cells[task.task].outputs = _outputs(_in_text(task, lesson), task.points)
+            cells[task.task].outputs = _outputs(_in_text(task, lesson), _of_all(task))
         resources["score"] = score
         return nb, resources
 
@@ -304,6 +305,12 @@ def _in_text(task: TaskScore, lesson: Lesson) -> str:
 
     total = next(entry.points for entry in lesson.tasks if entry.name == task.task)
     return feedback.verdict(task.task, task.checks, total)["text/plain"]
+
+
+def _of_all(task: TaskScore) -> float:
+    """Return the points, as a share of all: nbgrader's maximum holds what is not counted here."""
+    left_out = sum(check.max_points for check in task.checks if check.outcome == "not_counted")
+    return task.points * (1 + left_out / task.max_points) if task.max_points else 0.0
 
 
 def _unmet(task: TaskScore) -> str:

@@ -40,11 +40,13 @@ from autograder.checking.probes import (
     shift_everything,
     state_of,
 )
+from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     expect_modes,
     expect_old_gradients,
     expect_on_its_device,
     expect_same_state,
+    expect_timed_losses,
     expect_unchanged,
     fill_norm,
     output,
@@ -1047,6 +1049,18 @@ def test_epochs_and_loaders_that_are_refused(student, rng):
     )
     student.distill(model, teacher, batches, 1, **SETTINGS)
     expect_moved(student, model, net)
+
+
+@pytest.mark.task("distill", points=1, seconds=60)
+@pytest.mark.speed(at_least=0.5)
+def test_speed_on_a_gpu(gpu_race, rng):
+    """On a GPU, with a large teacher, 10 epochs are at least half as fast as the reference."""
+    made_from = rng.seed()
+
+    def prepare(side):
+        return side.run(on_gpu.distillations, side.distill, gpu_race.device, made_from)
+
+    gpu_race.time(prepare, lambda: (rng.seed(),), expect_timed_losses)
 
 
 # -------------------------------------------------------------------------- distillation_bug_hunt

@@ -36,11 +36,13 @@ from autograder.checking.probes import (
     step_of,
     trainable,
 )
+from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     conv_net,
     expect_modes,
     expect_same_state,
     expect_state,
+    expect_timed_losses,
     fill_norm,
     output,
 )
@@ -974,6 +976,18 @@ def test_empty_runs(student, rng):
     expect_same_state(student, held, state_of(head), "A tensor of the head has changed in 0 epochs")
     came = student.linear_probe(backbone, held, loader, 1, 0.05)
     expect_losses(came, probe_by_hand(backbone, head, loader, 1, 0.05)[1])
+
+
+@pytest.mark.task("linear_probe", points=1, seconds=60)
+@pytest.mark.speed(at_least=0.5)
+def test_speed_on_a_gpu(gpu_race, rng):
+    """On a GPU, with a large body, 10 epochs are at least half as fast as the reference."""
+    made_from = rng.seed()
+
+    def prepare(side):
+        return side.run(on_gpu.probes, side.linear_probe, gpu_race.device, made_from)
+
+    gpu_race.time(prepare, lambda: (rng.seed(),), expect_timed_losses)
 
 
 # --------------------------------------------------------------------------- fine_tuning_bug_hunt

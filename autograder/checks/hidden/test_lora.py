@@ -41,6 +41,7 @@ from autograder.checking.probes import (
     state_of,
     trainable,
 )
+from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     conv_net,
     expect_modes,
@@ -87,26 +88,6 @@ def gradients(function, x, weight, lora_A, lora_B, lora_alpha, upstream):
     leaves = [tensor.clone().requires_grad_() for tensor in (x, lora_A, lora_B)]
     function(leaves[0], weight, leaves[1], leaves[2], lora_alpha).backward(upstream)
     return [leaf.grad for leaf in leaves]
-
-
-def on_device(function, device, size, rows, seed):
-    """Return a function of a seed: 32 forwards of rank 16 on a weight held there."""
-    import torch
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, device=device, dtype=torch.bfloat16)
-
-    def many(seed):
-        generator.manual_seed(seed)
-        outputs = []
-        for _ in range(32):
-            x, lora_A, lora_B = normal(rows, size), normal(16, size), normal(size, 16)
-            outputs.append(function(x, weight, lora_A, lora_B, 16.0))
-        return torch.stack(outputs)  # (32, rows, out)
-
-    generator = torch.Generator(device).manual_seed(seed)
-    weight = normal(size, size)
-    return many
 
 
 def in_two_steps(function, x, block, times, lora_A, lora_B, lora_alpha):
@@ -273,10 +254,10 @@ def test_speed_on_a_gpu(gpu_race, rng):
     """On a GPU, with 4 rows, 16,384 features and rank 16 in bfloat16, it is as fast as the
     reference (0.8 ×), and right to 2 % of the largest output.
     """
-    weight_seed = rng.seed()
+    made_from = rng.seed()
 
     def prepare(side):
-        return side.run(on_device, side.lora_forward, gpu_race.device, 16_384, 4, weight_seed)
+        return side.run(on_gpu.forwards, side.lora_forward, gpu_race.device, made_from)
 
     def verify(came, expected, seed):
         expect_close(came, expected, "A timed output is not right.", rtol=0.02)

@@ -35,11 +35,13 @@ from autograder.checking.probes import (
     set_dropout,
     state_of,
 )
+from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     expect_modes,
     expect_old_gradients,
     expect_same_state,
     expect_state,
+    expect_timed_losses,
     expect_unchanged,
     fill_norm,
     read_state,
@@ -811,6 +813,18 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     lead = reached - max(probe, untouched)
     shown = f"{reached:.1%} right, the untouched model {untouched:.1%}"
     expect(lead > 0.22, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
+
+
+@pytest.mark.task("fine_tune", points=1, seconds=60)
+@pytest.mark.speed(at_least=0.5)
+def test_speed_on_a_gpu(gpu_race, rng):
+    """On a GPU an epoch is at least half as fast as the reference."""
+    made_from = rng.seed()
+
+    def prepare(side):
+        return side.run(on_gpu.fine_tunings, side.fine_tune, gpu_race.device, made_from)
+
+    gpu_race.time(prepare, lambda: (rng.seed(),), expect_timed_losses)
 
 
 # -------------------------------------------------------------------------- length_bucketed_batches

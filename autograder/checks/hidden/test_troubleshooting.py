@@ -34,6 +34,7 @@ from autograder.checking.probes import (
     state_of,
     step_of,
 )
+from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     expect_modes,
     expect_old_gradients,
@@ -1263,6 +1264,24 @@ def test_no_blocks_and_one(student, rng):
     expect_close(student.checkpointed([], x), x, "Without blocks the output should be x.")
     [block] = encoder(rng, 1)
     expect_close(student.checkpointed([block], x), block(x), "With one block it is not right.")
+
+
+@pytest.mark.task("checkpointed", points=1, seconds=60)
+@pytest.mark.memory(at_most=0.6)
+def test_memory_on_a_gpu(gpu_race, rng):
+    """On a GPU, after the forward, the process holds at most 60 % of the memory that it holds
+    without checkpointing, and the gradients are right.
+    """
+    made_from = rng.seed()
+
+    def prepare(side):
+        function = side.checkpointed
+        return side.run(on_gpu.held_by_a_forward, function, gpu_race.device, made_from)
+
+    def plain(side):
+        return side.run(on_gpu.held_by_a_forward, on_gpu.in_turn, gpu_race.device, made_from)
+
+    gpu_race.weigh(prepare, plain, on_gpu.expect_same_backward)
 
 
 # ------------------------------------------------------------------------- numbers and statements
