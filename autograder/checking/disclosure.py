@@ -5,14 +5,14 @@ from __future__ import annotations
 import builtins
 
 A_CHECK, A_SUBMISSION = 100, 1_000
-"""Characters, of exceptions' names and texts together, that hidden checks tell at most."""
+"""Characters that hidden checks tell at most, of exceptions' names and texts and of values."""
 _KNOWN = {name for name, value in vars(builtins).items() if isinstance(value, type)}
 _KNOWN |= {"Missing", "WireError", "OutOfMemoryError", "LinAlgError"}
 UNNAMED = "an exception"
 
 
 class Disclosure:
-    """Cuts what is told of exceptions in hidden checks; what has been told once is free."""
+    """Cuts what hidden checks tell of what came; an exception that has been told once is free."""
 
     def __init__(self) -> None:
         """Begin a submission."""
@@ -26,10 +26,18 @@ class Disclosure:
     def told(self, name: str, text: str) -> tuple[str, str]:
         """Return what may be told of an exception's class name and text, and count it."""
         if (name, text) not in self._told:
-            room = max(min(self._left, self._left_here), 0)
-            chosen = "" if name in _KNOWN else name[:room]
-            cut = text[: room - len(chosen)]
-            self._left -= len(chosen) + len(cut)
-            self._left_here -= len(chosen) + len(cut)
-            self._told[name, text] = (name if name in _KNOWN else chosen or UNNAMED), cut
+            chosen = "" if name in _KNOWN else self._counted(name)
+            shown = name if name in _KNOWN else chosen or UNNAMED
+            self._told[name, text] = shown, self._counted(text)
         return self._told[name, text]
+
+    def seen(self, text: str) -> str:
+        """Return what may be told of a value that came, and count it."""
+        cut = self._counted(text)
+        return cut if cut == text else f"{cut}…"
+
+    def _counted(self, text: str) -> str:
+        cut = text[: max(min(self._left, self._left_here), 0)]
+        self._left -= len(cut)
+        self._left_here -= len(cut)
+        return cut

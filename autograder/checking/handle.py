@@ -142,6 +142,14 @@ class Student:
         self._seconds, self._disclosure = seconds, disclosure
         self._named.clear()
 
+    def restart(self) -> None:
+        """Begin again in a new process, which remembers nothing; handles of before are no more.
+
+        In a learner's own notebook the process goes on.
+        """
+        self._transport.restart()
+        self._named.clear()
+
     def run(self, probe: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run `probe` beside the submission's objects.
 
@@ -149,8 +157,9 @@ class Student:
         """
         return self._ask("call", probe, args, kwargs)
 
-    def measured(self, call: Callable[[], Any]) -> tuple[Any, int]:
-        """Return what `call` returns, and the bytes by which the submission's memory rose, at most.
+    def measured(self, call: Callable[[], Any]) -> tuple[Any, int, int]:
+        """Return what `call` returns, the bytes by which the submission's memory rose at most, and
+        those of the pages that it has touched.
 
         The kernel counts them, for the process that answers: nothing in it can lie of them.
         """
@@ -158,7 +167,7 @@ class Student:
             pid = self._transport.pid
             before = memory_peak.reset(pid)
             value = call()
-            return value, memory_peak.most(pid) - before
+            return value, memory_peak.most(pid) - before, memory_peak.touched(pid)
         except OSError as error:
             raise StudentError("OSError", f"its memory cannot be measured ({error})") from None
 

@@ -8,12 +8,12 @@ requirement. ``seconds=…`` is the deadline of each of its calls. One that is a
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import os
 import secrets
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from autograder.catalogue.lessons import LessonError
 from autograder.checking import check_files, gpu_race
 from autograder.checking.check_files import CHECKS
 from autograder.checking.disclosure import Disclosure
-from autograder.checking.expect import CheckFailed, Inputs
+from autograder.checking.expect import CheckFailed, Inputs, telling
 from autograder.checking.handle import CALL_SECONDS, InProcess, Student, send_by_value
 from autograder.checking.race import Race
 from autograder.sandbox.errors import SandboxError, StudentError
@@ -54,7 +54,7 @@ def drawn_seed() -> int:
     """
     given = os.environ.get("AUTOGRADER_SEED")
     if given is None:
-        return secrets.randbits(32)
+        return secrets.randbits(128)
     if not given.isdecimal():
         raise LessonError(f"AUTOGRADER_SEED={given!r} is no whole number: correct it, or unset it.")
     return int(given)
@@ -79,7 +79,7 @@ class Plugin:
     def __init__(
         self,
         student: Student,
-        seed: int,
+        seed: object,
         tasks: Sequence[str] | None = None,
         before: Callable[[str], None] = lambda task: None,
         reference: Callable[[], Student] = nobody,
@@ -91,7 +91,7 @@ class Plugin:
 
         Args:
             student: the submission.
-            seed: the run's seed; each check draws from a stream of its own.
+            seed: the run's seed, by its text; each check draws from a stream of its own.
             tasks: the tasks to check, or None for all.
             before: called with a check's task before it; may raise `CheckFailed`.
             reference: starts the lesson's reference beside it, or returns the one that is there.
@@ -132,8 +132,12 @@ class Plugin:
 
     @pytest.fixture
     def rng(self, request: pytest.FixtureRequest) -> Inputs:
-        """Provide random inputs that depend on the run's seed and the check's name alone."""
-        return Inputs((self._seed, zlib.crc32(request.node.name.encode())))
+        """Provide random inputs that depend on the run's seed and the check's name alone.
+
+        They are seen where the submission is: the seed is their key, which no number of them tells.
+        """
+        key = f"{self._seed} {request.node.name}".encode()
+        return Inputs((int.from_bytes(hashlib.sha256(key).digest()),))
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Declare the markers."""
@@ -201,8 +205,10 @@ class Plugin:
             if isinstance(race := item.stash.get(RACE, None), gpu_race.Nowhere):
                 why = gpu_race.NotCounted(race.reason)  # whatever has become of the submission
             item.runtest = functools.partial(_refuse, why)  # type: ignore[method-assign]
+        cut = self._disclosure.seen if check_files.is_hidden(item.path) else str
         try:
-            yield
+            with telling(cut):
+                yield
         except CheckFailed as error:
             outcome, share, message = "failed", error.share, str(error)
         except StudentError as error:

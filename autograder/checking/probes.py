@@ -124,17 +124,19 @@ def step_of(optimizer: Any, module: nn.Module, value: float) -> None:
 
 
 def sgd_step(module: nn.Module, x: Tensor, upstream: Tensor, lr: float) -> None:
-    """One step of plain SGD on everything that is trainable, in the mode that the module is in."""
+    """One step of torch's own SGD on all parameters, in the mode that the module is in.
+
+    No parameter is asked whether it is trainable: what has no gradient does not move.
+    """
     import torch
 
     y = module(x)
     if y.requires_grad:
         y.backward(upstream)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.requires_grad and parameter.grad is not None:
-                parameter.sub_(lr * parameter.grad)
-            parameter.grad = None
+    places = [parameters for part in module.modules() for parameters in part._parameters.values()]
+    optimizer = torch.optim.SGD({id(p): p for p in places if p is not None}.values(), lr=lr)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def load_and_go_on(

@@ -15,8 +15,9 @@ of a pair alike. As long as it leaves at least three pairs in four on the right 
 of n steps comes first with a probability of less than 3^-n (the gambler's ruin; Wald 1945). What
 failed is measured once more in new processes, unless no pair was anywhere near: then it takes
 `LEAD` such pairs in a row. So a false failure or pass happens less than once in 1,000 verdicts.
-Without an end in time the doubt is the student's, if no process of its own was there to help. One
-that runs while it is held still, for the other side's turn, cannot be timed, and fails.
+Without an end in time the doubt is the student's, if no process of its own was there to help, and
+the pair in the middle was near what is asked. One that runs while it is held still, for the other
+side's turn, cannot be timed, and fails.
 """
 
 from __future__ import annotations
@@ -89,18 +90,26 @@ class Tally:
 
     @property
     def passed(self) -> bool:
-        """Whether the student was fast enough, or alone, and it is not clear that it was not."""
-        return self._lead >= 0 or not (self.decided or self.hopeless or self._helped)
+        """Whether the student was fast enough, or alone and near it, and it is not decided."""
+        return self._lead >= 0 or not (self.decided or self._is_far or self._helped)
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether the pair in the middle was nowhere near what is asked."""
+        return self._middle * HOPELESS < self._at_least
+
+    @property
+    def _middle(self) -> float:
+        return statistics.median(r / s for s, r in self._pairs)
 
     def figure(self) -> Figure:
         """Return what was measured."""
         student, reference = zip(*self._pairs, strict=True)
         ratios = [r / s for s, r in self._pairs]
-        middle = statistics.median(ratios)
         low, high = interval(ratios)
         times = statistics.median(student), statistics.median(reference)
-        clear = self.decided or self.hopeless
-        return Figure("speed", *times, self._at_least, middle, low, high, len(ratios), clear)
+        clear = self.decided or self._is_far
+        return Figure("speed", *times, self._at_least, self._middle, low, high, len(ratios), clear)
 
 
 def comparable(student: Took, reference: Took, at_least: float) -> tuple[float, float]:
@@ -245,7 +254,10 @@ class Race(Timing):
             return prepare(side), side._transport
 
     def weigh(self, prepare: Prepare, verify: Callable[[Any], None], whole: float = 1.0) -> None:
-        """Fail if, in a call, the student's memory rises by more than the bound.
+        """Fail if a call needs more than the bound of memory that the student had not in use.
+
+        That is by how much it rises. Memory that was taken beforehand does not rise: so it is at
+        least the reference's rise and the bytes that the student touches more than it.
 
         Args:
             prepare: makes what is called, without arguments, on each side.
@@ -257,11 +269,12 @@ class Race(Timing):
             StudentError: the call raised.
             SandboxError: the reference did not run.
         """
-        value, rise = self._student.measured(prepare(self._student))
+        value, rise, touched = self._student.measured(prepare(self._student))
         verify(value)
         reference = self._start()
         with reference_runs():
-            _, its_rise = reference.measured(prepare(reference))
+            _, its_rise, its_touched = reference.measured(prepare(reference))
+        rise = max(rise, its_rise + touched - its_touched)
         most = self._bound * whole
         self.figure = Figure("memory", rise, its_rise, most)
         if rise > most:

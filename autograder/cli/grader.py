@@ -119,6 +119,7 @@ def grade(
             limits=Limits() if memory is None else Limits(memory=memory << 20),
             checks=checks,
             lesson=lesson,
+            by_version=watch,
         )
     if not check_files.has_hidden():
         console.warn(

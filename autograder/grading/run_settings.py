@@ -23,6 +23,7 @@ def write_run(folder: Path, options: Options) -> None:
         "task_timeout": options.task_timeout,
         "memory": options.limits.memory,
         "lesson": options.lesson,
+        "by_version": options.by_version,
         "checks": str(options.checks.resolve()) if options.checks else None,
     }
     write_whole(folder / RUN, json.dumps(entry, indent=2).encode() + b"\n")
@@ -42,6 +43,7 @@ def read_run(folder: Path) -> Options:
             task_timeout=entry["task_timeout"],
             limits=Limits(memory=entry["memory"]),
             lesson=entry["lesson"],
+            by_version=entry["by_version"],
             checks=Path(entry["checks"]) if entry["checks"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -30,7 +30,10 @@ NOWHERE = Nowhere()
 
 @dataclass(frozen=True)
 class Options:
-    """How a run grades: the same for all its submissions."""
+    """How a run grades: the same for all its submissions.
+
+    By default they all meet the same inputs, so that equal answers have equal scores.
+    """
 
     seed: int = 0
     timeout: float = TIMEOUT
@@ -41,6 +44,8 @@ class Options:
     """a folder with checks of the instructor's own"""
     lesson: str | None = None
     tasks: tuple[str, ...] | None = None
+    by_version: bool = False
+    """whether each version of a submission has inputs of its own, and no page tells the next's"""
 
 
 def grade(
@@ -87,6 +92,8 @@ def graded(
     files = check_files.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
+    version = "\0".join(cell.source for cell in submission.code) if options.by_version else ""
+    seed = f"{options.seed} {version}" if version else options.seed
     with (
         Session(sandbox, cells, options.limits, options.timeout, again) as session,
         _reference(lesson, sandbox, options) as reference,
@@ -99,9 +106,7 @@ def graded(
             its = _reference_cells(lesson)
             return gpu_race.Race(arena, cells, its, options.limits, bound, seconds)
 
-        checks = plugin.Plugin(
-            Student(session), options.seed, options.tasks, guard, reference, on_gpu
-        )
+        checks = plugin.Plugin(Student(session), seed, options.tasks, guard, reference, on_gpu)
         with contextlib.suppress(Exhausted):  # the checks fail, and say so
             session.prepare()
         try:

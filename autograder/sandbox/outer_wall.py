@@ -59,10 +59,11 @@ DENIED = (
     "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
     "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
-    "kexec_file_load", "timer_create", "mq_notify",
+    "kexec_file_load", "timer_create", "timerfd_create", "mq_notify",
 )
-"""System calls that no notebook needs: they hide memory, reach out, widen what is exposed, or have
-the kernel send a signal of one's choice, such as the one that continues what was stopped."""
+"""System calls that no notebook needs: they hide memory, reach out, widen what is exposed, have the
+kernel send a signal of one's choice, such as the one that continues what was stopped, or have it
+work for those who are stopped, in the time of whoever runs."""
 # fmt: on
 
 SO_SNDBUFFORCE, F_SETSIG, CSIGNAL = 32, 10, 0xFF

@@ -58,6 +58,19 @@ def large_body(rng: Inputs) -> nn.Module:
     )  # fmt: skip
 
 
+class Tells(nn.Module):
+    """Adds one number in train mode, and another in eval mode: its outputs tell the mode."""
+
+    def __init__(self, eval_adds: float, train_adds: float) -> None:
+        """Keep both."""
+        super().__init__()
+        self.adds = eval_adds, train_adds
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with the mode's number added."""
+        return x + self.adds[self.training]
+
+
 def expect_timed_losses(came: object, expected: list[float], *given: object) -> None:
     """Expect a timed call to have returned the reference's losses: the first to rounding."""
     message = "A timed run does not return the reference's losses, so its time does not count."

@@ -254,6 +254,22 @@ def test_a_notebook_of_another_lesson_is_not_graded_as_this_one(sandbox, tmp_pat
     assert grade(bare, sandbox, replace(QUICK, lesson="lora")).status == "graded"
 
 
+def test_each_version_can_have_inputs_of_its_own_and_one_file_has_one_score(sandbox, tmp_path):
+    """A wrong answer's distance from the right one tells the inputs apart."""
+    answer = (
+        "def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None): return x @ weight.T"
+    )
+    paths = [write_notebook(tmp_path / f"{n}" / "lora.ipynb", [answer, f"{n}"]) for n in (1, 2)]
+
+    def seen(path, **options):
+        score = grade(path, sandbox, replace(QUICK, tasks=("lora_forward",), **options))
+        return [check.message for check in score.tasks[0].checks]
+
+    assert seen(paths[0]) == seen(paths[1]), "equal answers, equal inputs"
+    first, second = (seen(path, by_version=True) for path in paths)
+    assert first != second and seen(paths[0], by_version=True) == first
+
+
 def test_replies_of_an_odd_shape_cost_the_cell_that_makes_them(sandbox, tmp_path):
     cell = (
         "import autograder.sandbox.wire as w\n_encode = w.encode\n"

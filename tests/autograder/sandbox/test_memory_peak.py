@@ -9,6 +9,15 @@ def take(megabytes):
     held = bytearray(megabytes << 20)
     return len(held)
 
+taken = None
+
+def take_beforehand(megabytes):
+    global taken
+    taken = bytearray(b"x" * (megabytes << 20))
+
+def use(megabytes):
+    taken[: megabytes << 20] = b"x" * (megabytes << 20)
+
 def leave():
     import os
     os._exit(0)
@@ -18,11 +27,19 @@ def leave():
 def test_a_rise_is_seen_though_it_is_over(either):
     student = either(CELL)
     student.take(1)
-    length, rise = student.measured(lambda: student.take(100))
+    length, rise, _ = student.measured(lambda: student.take(100))
     assert length == 100 << 20
     assert 95 << 20 < rise < 120 << 20
-    _, rise = student.measured(lambda: student.take(1))
+    _, rise, _ = student.measured(lambda: student.take(1))
     assert rise < 20 << 20
+
+
+def test_memory_that_was_taken_beforehand_is_touched(either):
+    student = either(CELL)
+    student.take_beforehand(40)
+    _, _, little = student.measured(lambda: student.use(1))
+    _, _, much = student.measured(lambda: student.use(30))
+    assert much - little > 28 << 20
 
 
 def test_what_ends_during_a_measurement_is_reported(submit):
