@@ -195,6 +195,40 @@ def test_the_filter_refuses_what_continues_the_stopped_or_works_for_them(sandbox
     assert got_through(Unfiltered(sandbox, call), WORKS_FOR_WHO_IS_STOPPED[call])
 
 
+SEES_WHAT_IS_CACHED = {
+    "preadv2": """
+import os
+def attack():
+    with open(os.__file__, "rb") as file:
+        file.read()
+        return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+""",
+    outer_wall.CACHESTAT: """
+import ctypes
+def attack():
+    asked, told = (ctypes.c_uint64 * 2)(0, 4096), (ctypes.c_uint64 * 5)()
+    with open("/tmp/own", "w+b") as file:  # newer kernels refuse others' files themselves
+        return ctypes.CDLL(None).syscall(451, file.fileno(), asked, told, 0) == 0
+""",
+}
+
+
+@pytest.mark.parametrize("call", SEES_WHAT_IS_CACHED)
+def test_the_filter_refuses_what_tells_which_pages_are_cached(sandbox, call):
+    assert not got_through(sandbox, SEES_WHAT_IS_CACHED[call])
+    assert got_through(Unfiltered(sandbox, call), SEES_WHAT_IS_CACHED[call])
+
+
+def test_pages_are_read_from_a_place_as_ever(sandbox):
+    cell = """
+import os
+def attack():
+    with open(os.__file__, "rb") as file:
+        return os.preadv(file.fileno(), [bytearray(4)], 0) == 4
+"""
+    assert got_through(sandbox, cell)
+
+
 # ---------------------------------------------------------------------------- the watch on memory
 
 

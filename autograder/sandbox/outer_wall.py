@@ -59,7 +59,8 @@ DENIED = (
     "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
     "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
-    "kexec_file_load", "timer_create", "timerfd_create", "mq_notify",
+    "kexec_file_load", "timer_create", "timerfd_create", "signalfd", "signalfd4", "mq_notify",
+    "readahead",
 )
 """System calls that no notebook needs: they hide memory, reach out, widen what is exposed, have the
 kernel send a signal of one's choice, such as the one that continues what was stopped, or have it
@@ -67,6 +68,8 @@ work for those who are stopped, in the time of whoever runs."""
 # fmt: on
 
 SO_SNDBUFFORCE, F_SETSIG, CSIGNAL = 32, 10, 0xFF
+CACHESTAT = 451
+"""The call's number on every architecture: libseccomp knows its name from 2.6 on."""
 NAMESPACE_FLAGS = 0x7E020000 | 0x80
 """Every CLONE_NEW* flag that `clone` takes."""
 
@@ -107,6 +110,10 @@ def seccomp_program(sockets: bool = True) -> bytes:
     pdeathsig = is_int(0, inner_wall.PR_SET_PDEATHSIG)
     rules.add_rule(denied, "prctl", pdeathsig, is_int(1, wake))
     rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CSIGNAL, wake))
+    # Which pages of a file are in memory is seen by all: a word from one submission to the next.
+    rules.add_rule(denied, CACHESTAT)
+    for name in ("preadv2", "pwritev2"):
+        rules.add_rule(seccomp.ERRNO(95), name, seccomp.Arg(5, seccomp.NE, 0))  # EOPNOTSUPP
     if sockets:
         rules.add_rule(denied, "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
     else:
@@ -117,6 +124,7 @@ def seccomp_program(sockets: bool = True) -> bytes:
     rules.add_rule(denied, "prctl", is_int(0, inner_wall.PR_SET_CHILD_SUBREAPER))
     ignored = seccomp.ERRNO(0)
     rules.add_rule(ignored, "sched_setaffinity")  # the CPU on which it is timed is ours to choose
+    rules.add_rule(ignored, "fadvise64")
     rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all
     for option in (socket.SO_SNDBUF, SO_SNDBUFFORCE):  # without effect: buffers are counted
         rules.add_rule(ignored, "setsockopt", is_int(1, socket.SOL_SOCKET), is_int(2, option))

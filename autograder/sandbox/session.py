@@ -33,6 +33,10 @@ DEATHS = 12
 """Deaths that end a submission."""
 
 
+ANOTHER_TIME = "It raised an error when it was run another time."
+"""What is told of a cell's error once checks have asked: its words could carry their inputs out."""
+
+
 class Death(StudentError):
     """The submission's process ended, or was ended, during a call."""
 
@@ -84,6 +88,7 @@ class Session:
         self._child: Process | None = None
         self._watch: MemoryWatch | None = None
         self._held_still = False
+        self._asked = False
         self._took = Took(math.nan)
 
     def __enter__(self) -> Session:
@@ -198,7 +203,7 @@ class Session:
                 continue
             try:
                 request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
-                self.ask(request, CELL_SECONDS)
+                self._ask(request, CELL_SECONDS)
             except Exhausted:
                 raise
             except Death as death:
@@ -207,7 +212,7 @@ class Session:
                 return
             except StudentError as error:
                 if error.type_name != "NotImplementedError":
-                    self._report(cell.number, str(error))
+                    self._report(cell.number, ANOTHER_TIME if self._asked else str(error))
 
     def _report(self, number: int, text: str) -> None:
         if number not in self._reported:
@@ -229,6 +234,10 @@ class Session:
             Death: the process ended, or was ended, before a good reply came.
             Exhausted: the submission's own time or deaths are used up.
         """
+        self._asked = True
+        return self._ask(request, seconds)
+
+    def _ask(self, request: bytes, seconds: float) -> Any:
         self._spend()
         if self._child is None or self._watch is None:
             raise Death("crashed", "The process of your code has ended.")

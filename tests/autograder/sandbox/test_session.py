@@ -157,6 +157,17 @@ def test_a_failing_cell_is_told_once_however_often_it_runs(sandbox):
         assert "ZeroDivisionError" in session.problems[0]
 
 
+def test_what_a_cell_says_another_time_is_not_told_once_checks_have_asked(sandbox):
+    """Another cell stands for one that has learnt of an input, past its process's end."""
+    with running(sandbox, "seen = 1", ENDS) as (student, session):
+        assert student.seen == 1 and session.problems == []
+        session._cells = cells("1", "raise ValueError('42')")
+        with pytest.raises(Death):
+            student.leave()
+        session.prepare()
+        assert session.problems == [f"Cell 2: {module.ANOTHER_TIME}"]
+
+
 def test_too_many_cells_that_die_end_the_submission(sandbox, monkeypatch):
     monkeypatch.setattr(module, "DEATHS", 3)
     with (
