@@ -30,7 +30,7 @@ WAY = """
 ## The way that a submission takes
 
 `cli/grader.py` → `cli/run.py`, which opens the journal and the pool → `grading/pool.py` forks a
-judge → `notebook.py` reads the file as if it bit → `grading/score_submission.py` has
+judge → `notebook/` reads the file as if it bit → `grading/score_submission.py` has
 `sandbox/session.py` run its cells in a child of the warm process (`warm_process.py` asks
 `zygote.py` for it; `outer_wall.py` and `inner_wall.py` are around it) → `checking/plugin.py` runs
 the checks, which speak to it through `checking/handle.py`; bytes cross in `sandbox/wire.py` →

@@ -21,7 +21,7 @@ import pytest
 from autograder import notebook
 from autograder.checking import disclosure, handle
 from autograder.grading.score_submission import Options
-from autograder.notebook import NotebookError
+from autograder.notebook import NotebookError, opening
 from autograder.reporting import feedback
 from autograder.sandbox import outer_wall, reply, session, warm_process, wire
 from autograder.sandbox.errors import StudentError
@@ -574,9 +574,9 @@ def test_a_link_is_not_followed(tmp_path, monkeypatch):
 
 
 def test_large_files_are_not_read_to_their_end(tmp_path, monkeypatch):
-    path = write_notebook(tmp_path / "large.ipynb", ["x = 1", "#" * (notebook.MAX_BYTES + 1)])
+    path = write_notebook(tmp_path / "large.ipynb", ["x = 1", "#" * (opening.MAX_BYTES + 1)])
     assert refused(path)
-    monkeypatch.setattr(notebook, "MAX_BYTES", 1 << 30)
+    monkeypatch.setattr(opening, "MAX_BYTES", 1 << 30)
     assert not refused(path)
 
 

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
 
-from autograder.notebook import NotebookError, Submission, defined_names, read
+from autograder.notebook.names import defined_names
+from autograder.notebook.opening import NotebookError
+from autograder.notebook.reading import Submission, read
 from tests.fuzz import TEXT, mutated, within
 
 SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""Reads a submitted notebook, as if the file bit, into a `Submission`.
+"""From a notebook's file to a `Submission`.
 
 Nothing of a notebook is believed but the text of its cells: points, grade ids and locks are the
 catalogue's. Metadata serves only to find free text, and a heading does where it is missing.
@@ -6,15 +6,9 @@ catalogue's. Metadata serves only to find free text, and a heading does where it
 
 from __future__ import annotations
 
-import ast
-import errno
-import functools
-import hashlib
 import json
 import logging
-import os
 import re
-import stat
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,15 +19,12 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-MAX_BYTES = 20 << 20
+from autograder.notebook.names import defined_names
+from autograder.notebook.opening import NotebookError, contents
+
 MAX_CELLS = 2_000
-MAX_CELL, MAX_CODE = 100_000, 1_000_000
-"""Characters, of a cell and of all of them, that are looked through for the names they define."""
-SUFFIXES = (".ipynb", ".py")
-
-
-class NotebookError(Exception):
-    """A file that cannot be graded; the text names it and says what to do."""
+MAX_CODE = 1_000_000
+"""Characters, of all cells together, that are looked through for the names they define."""
 
 
 @dataclass(frozen=True)
@@ -106,36 +97,8 @@ def _named(cells: list[Cell]) -> list[Cell]:
     return named
 
 
-def digest(path: Path) -> str:
-    """Return what tells one version of a file from another, even where it cannot be read."""
-    try:
-        return hashlib.sha256(_bytes(path)).hexdigest()
-    except NotebookError as error:
-        return hashlib.sha256(str(error).encode("utf-8", "replace")).hexdigest()
-
-
-def _bytes(path: Path) -> bytes:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise NotebookError(f"{path}: a symbolic link. Hand in the file itself.") from None
-        raise NotebookError(f"{path}: cannot be opened ({error.strerror}).") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotebookError(f"{path}: not a file. Name the notebook itself.")
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise NotebookError(
-            f"{path}: larger than {MAX_BYTES >> 20} MB. Clear its outputs and save it again."
-        )
-    return data
-
-
 def _text(path: Path) -> str:
-    data = _bytes(path)
+    data = contents(path)
     if not data.strip():
         raise NotebookError(f"{path}: the file is empty. Save the notebook again.")
     try:
@@ -239,112 +202,3 @@ def _dict(value: object) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def defined_names(source: str) -> list[str]:
-    """Return the names that a cell defines at its top level.
-
-    None where it does not parse, or is longer than `MAX_CELL`.
-    """
-    names: list[str] = []
-    for node in _body(source):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            names += [name for target in node.targets for name in _bound(target)]
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.append(node.target.id)
-    return list(dict.fromkeys(names))
-
-
-@functools.lru_cache(maxsize=64)
-def qualified_names(source: str) -> frozenset[str]:
-    """Return what the functions and classes of a cell are called in full, as in ``A.f.<locals>.g``.
-
-    None where it does not parse, or is longer than `MAX_CELL`.
-    """
-    names: set[str] = set()
-    open_: list[tuple[str, ast.AST]] = [("", node) for node in _body(source)]
-    while open_:
-        before, node = open_.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            name = node.name
-        else:
-            name = _UNNAMED.get(type(node), "")
-        if name:
-            names.add(before + name)
-            inside = "." if isinstance(node, ast.ClassDef) else ".<locals>."
-            before = f"{before}{name}{inside}"
-        open_ += [(before, child) for child in ast.iter_child_nodes(node)]
-    return frozenset(names)
-
-
-_UNNAMED: dict[type[ast.AST], str] = {
-    ast.Lambda: "<lambda>",
-    ast.ListComp: "<listcomp>",
-    ast.SetComp: "<setcomp>",
-    ast.DictComp: "<dictcomp>",
-    ast.GeneratorExp: "<genexpr>",
-}
-
-
-def _bound(target: ast.expr) -> list[str]:
-    """Return the names that an assignment's target binds, one level of a tuple or list deep."""
-    parts = target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]
-    return [part.id for part in parts if isinstance(part, ast.Name)]
-
-
-def _body(source: str) -> list[ast.stmt]:
-    """Return a cell's statements, magics apart; none if it does not parse, or is too long."""
-    if len(source) > MAX_CELL:
-        return []
-    return _parsed(source) or _parsed("\n".join(map(_without_magic, source.split("\n"))))
-
-
-def _parsed(source: str) -> list[ast.stmt]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-
-
-def _without_magic(line: str) -> str:
-    """Return a line as Python: IPython's own transformer takes minutes over a hostile cell."""
-    text = line.strip()
-    indent = line[: len(line) - len(line.lstrip())]
-    if text.startswith(("%", "!", "?")) or text.endswith("?"):
-        return f"{indent}pass"
-    left, equals, right = line.partition("=")
-    return f"{left}= 0" if equals and right.lstrip().startswith(("%", "!")) else line
-
-
-def find(paths: tuple[Path, ...]) -> list[Path]:
-    """Return the notebooks among `paths`, folders searched, in a stable order.
-
-    Raises:
-        NotebookError: a path that is not there, or a folder without notebooks.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            if not (inside := within(path)):
-                raise NotebookError(f"{path}: no notebook (*.ipynb) in this folder.")
-            found += inside
-        elif path.is_symlink() or path.exists():
-            found.append(path)
-        else:
-            raise NotebookError(f"{path}: no such file or folder.")
-    return list(dict.fromkeys(found))
-
-
-def within(folder: Path) -> list[Path]:
-    """Return the notebooks in a folder and below it, without hidden ones, in a stable order."""
-    return sorted(
-        Path(place, name)
-        for place, folders, names in os.walk(folder)
-        for name in (*names, *folders)  # a folder called so is no notebook, and is told of
-        if name.endswith(".ipynb")
-        and not any(part[0] == "." for part in Path(place, name).relative_to(folder).parts)
-    )

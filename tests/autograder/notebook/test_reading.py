@@ -1,15 +1,14 @@
 """Reading a notebook as if the file bit: clear errors, and fairness to honest oddities."""
 
 import json
-import os
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder import notebook
-from autograder.notebook import NotebookError, defined_names, find, read
+from autograder.notebook import opening, reading
+from autograder.notebook.opening import NotebookError
+from autograder.notebook.reading import read
 from tests.conftest import write_notebook
 
 
@@ -140,40 +139,12 @@ def test_lone_surrogates_do_not_come_in(tmp_path):
     only.source.encode("utf-8")
 
 
-def test_a_link_is_refused(tmp_path):
-    write_notebook(tmp_path / "theirs.ipynb", ["x = 1"])
-    link = tmp_path / "mine.ipynb"
-    link.symlink_to(tmp_path / "theirs.ipynb")
-    with pytest.raises(NotebookError, match="symbolic link"):
-        read(link)
-
-
-def test_a_fifo_does_not_hang(tmp_path):
-    path = tmp_path / "mine.ipynb"
-    os.mkfifo(path)
-    with pytest.raises(NotebookError, match="not a file"):
-        read(path)
-
-
-@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
-def test_a_device_is_refused(path):
-    with pytest.raises(NotebookError, match="not a file"):
-        read(Path(path))
-
-
-def test_a_folder_and_a_missing_file_are_refused(tmp_path):
-    with pytest.raises(NotebookError):
-        read(tmp_path)
-    with pytest.raises(NotebookError):
-        read(tmp_path / "none.ipynb")
-
-
 def test_too_large_and_too_many(tmp_path, monkeypatch):
     path = write_notebook(tmp_path / "mine.ipynb", ["x = 1"] * 30)
-    monkeypatch.setattr(notebook, "MAX_CELLS", 29)
+    monkeypatch.setattr(reading, "MAX_CELLS", 29)
     with pytest.raises(NotebookError, match="30 cells"):
         read(path)
-    monkeypatch.setattr(notebook, "MAX_BYTES", 100)
+    monkeypatch.setattr(opening, "MAX_BYTES", 100)
     with pytest.raises(NotebookError, match="Clear its outputs"):
         read(path)
 
@@ -190,61 +161,3 @@ def test_percent_files_are_read(tmp_path):
     )
     submission = read(path)
     assert [c.source for c in submission.code] == ["x = 1", "y = 2"]
-
-
-@pytest.mark.parametrize(
-    "source, names",
-    [
-        ("x = 1", ["x"]),
-        ("x: int = 1", ["x"]),
-        ("a = b = 1", ["a", "b"]),
-        ("def f(x):\n    y = 1", ["f"]),
-        ("async def f(): pass", ["f"]),
-        ("class A:\n    x = 1", ["A"]),
-        ("@decorated\nclass A: pass", ["A"]),
-        ("def f(): pass\ndef f(): pass", ["f"]),
-        ("%matplotlib inline\nx = 1", ["x"]),
-        ("!ls\nx = !ls", ["x"]),
-        ("print(x)", []),
-        ("def (:", []),
-        ("x = '\0'", []),
-        ("(" * 5000 + ")" * 5000, []),
-        ("x = " + "-" * 20_000 + "1", []),
-        ("", []),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_names_that_a_cell_defines(source, names):
-    found = defined_names(source)
-    assert found == names or (not names and set(found) <= {"x"})
-
-
-def test_folders_are_searched_in_a_stable_order(tmp_path):
-    for name in ("b/lora.ipynb", "a/lora.ipynb", "a/.ipynb_checkpoints/lora.ipynb", ".git/x.ipynb"):
-        write_notebook(tmp_path / name, ["x = 1"])
-    (tmp_path / "a/notes.txt").write_text("no notebook")
-    found = find((tmp_path,))
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["a/lora.ipynb", "b/lora.ipynb"]
-    assert find((tmp_path, tmp_path / "a", tmp_path / "a/lora.ipynb")) == found
-
-
-def test_a_folder_called_as_a_notebook_is_told_of(tmp_path):
-    write_notebook(tmp_path / "anna.ipynb" / "lora.ipynb", ["x = 1"])
-    folder, inside = find((tmp_path,))
-    assert read(inside).code
-    with pytest.raises(NotebookError, match="not a file"):
-        read(folder)
-
-
-def test_a_folder_without_notebooks_is_a_sentence(tmp_path):
-    with pytest.raises(NotebookError, match="no notebook"):
-        find((tmp_path,))
-    with pytest.raises(NotebookError, match="no such file"):
-        find((tmp_path / "none",))
-
-
-def test_links_and_pipes_in_a_folder_are_found_and_refused_one_by_one(tmp_path):
-    real = write_notebook(tmp_path / "real.ipynb", ["x = 1"])
-    (tmp_path / "link.ipynb").symlink_to(real)
-    os.mkfifo(tmp_path / "pipe.ipynb")
-    assert len(find((tmp_path,))) == 3

@@ -1,0 +1,18 @@
+"""Reads a submitted notebook, as if the file bit, into a `Submission`."""
+
+from autograder.notebook.names import defined_names, qualified_names
+from autograder.notebook.opening import NotebookError, digest, find, within
+from autograder.notebook.reading import Cell, Submission, bare, read
+
+__all__ = [
+    "Cell",
+    "NotebookError",
+    "Submission",
+    "bare",
+    "defined_names",
+    "digest",
+    "find",
+    "qualified_names",
+    "read",
+    "within",
+]
