@@ -27,10 +27,11 @@ def defined_names(source: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def qualified_names(source: str) -> frozenset[str]:
+def qualified_names(source: str, longest: int) -> frozenset[str]:
     """Return what the functions and classes of a cell are called in full, as in ``A.f.<locals>.g``.
 
-    None where it does not parse, or is longer than `MAX_CELL`.
+    Each is cut to `longest`: one long name would be there again in each that is inside it. None
+    where the cell does not parse, or is longer than `MAX_CELL`.
     """
     names: set[str] = set()
     open_: list[tuple[str, ast.AST]] = [("", node) for node in _body(source)]
@@ -41,9 +42,9 @@ def qualified_names(source: str) -> frozenset[str]:
         else:
             name = _UNNAMED.get(type(node), "")
         if name:
-            names.add(before + name)
+            names.add((before + name)[:longest])
             inside = "." if isinstance(node, ast.ClassDef) else ".<locals>."
-            before = f"{before}{name}{inside}"
+            before = f"{before}{name}{inside}"[:longest]
         open_ += [(before, child) for child in ast.iter_child_nodes(node)]
     return frozenset(names)
 

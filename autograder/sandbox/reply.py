@@ -55,5 +55,5 @@ def _place_in(cells: Sequence[Cell], where: str) -> str:
     text = next((cell.source for cell in cells if cell.number == number), None)
     if text is None or not 0 < line <= text.count("\n") + 1:
         return ""
-    known = any(each[:MAX_QUALIFIED] == name for each in qualified_names(text))
+    known = name in qualified_names(text, MAX_QUALIFIED)
     return f"{name}, cell {number}, line {line}" if known else f"cell {number}, line {line}"

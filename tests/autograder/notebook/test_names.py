@@ -1,8 +1,10 @@
-"""The names that a cell defines."""
+"""The names that a cell defines, and those that its functions have, as Python gives them."""
+
+import tracemalloc
 
 import pytest
 
-from autograder.notebook.names import defined_names
+from autograder.notebook.names import defined_names, qualified_names
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,31 @@ from autograder.notebook.names import defined_names
 def test_names_that_a_cell_defines(source, names):
     found = defined_names(source)
     assert found == names or (not names and set(found) <= {"x"})
+
+
+SOURCE = """
+class Model:
+    def forward(self, x):
+        return [y for y in x]
+"""
+
+
+def test_functions_have_their_names_in_full():
+    forward = "Model.forward"
+    inside = f"{forward}.<locals>.<listcomp>"
+    assert qualified_names(SOURCE, 50) == {"Model", forward, inside}
+    assert qualified_names(SOURCE, 15) == {"Model", forward, inside[:15]}
+    assert qualified_names("def (:", 50) == frozenset()
+
+
+def test_one_long_name_is_not_kept_again_for_each_that_is_inside_it():
+    inside = "".join(f"    def f{n}(): pass\n" for n in range(1_000))
+    source = "def " + "\U00020000" * 40_000 + f"():\n{inside}"
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = qualified_names(source, 50)
+        assert tracemalloc.get_traced_memory()[0] - before < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert max(map(len, found)) == 50
