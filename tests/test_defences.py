@@ -573,6 +573,18 @@ def test_a_link_is_not_followed(tmp_path, monkeypatch):
     assert notebook.read(link).code[0].source == "answer = 42"
 
 
+def test_a_folder_swapped_for_a_link_is_not_entered(tmp_path, monkeypatch):
+    other = write_notebook(tmp_path / "other" / "mine.ipynb", ["answer = 42"])
+    mine = write_notebook(tmp_path / "class" / "me" / "mine.ipynb", ["x = 1"])
+    assert notebook.find((tmp_path / "class",)) == [mine]
+    mine.unlink()
+    mine.parent.rmdir()
+    mine.parent.symlink_to(other.parent)
+    assert refused(mine)
+    monkeypatch.setattr(opening, "_FOUND", {})
+    assert notebook.read(mine).code[0].source == "answer = 42"
+
+
 def test_large_files_are_not_read_to_their_end(tmp_path, monkeypatch):
     path = write_notebook(tmp_path / "large.ipynb", ["x = 1", "#" * (opening.MAX_BYTES + 1)])
     assert refused(path)
