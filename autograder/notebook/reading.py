@@ -163,12 +163,24 @@ def _is_of_texts(value: object) -> bool:
 
 def _without_header(text: str) -> str:
     """Return a py:percent file without its YAML, whose aliases can grow without end."""
-    lines = text.split("\n")
-    marks = [number for number, line in enumerate(lines) if re.fullmatch(r"#\s*---\s*", line)]
-    first_cell = next((n for n, line in enumerate(lines) if line.startswith("# %%")), len(lines))
-    if len(marks) < 2 or marks[0] > first_cell:
-        return text
-    return "\n".join(lines[: marks[0]] + lines[marks[1] + 1 :])
+    lines = text.splitlines()  # as jupytext does
+    marks = [number for number, line in enumerate(lines) if _HEADER_MARK.fullmatch(line)][:2]
+    is_header = len(marks) == 2 and marks[0] < _first_cell(lines)
+    if is_header and all(line.startswith("#") for line in lines[: marks[1]]):
+        lines = lines[: marks[0]] + lines[marks[1] + 1 :]
+    first_cell = _first_cell(lines)
+    # jupytext would take another header for the first
+    before = [_HEADER_MARK.sub("#", line) for line in lines[:first_cell]]
+    return "\n".join([*before, *lines[first_cell:]]).lstrip("\n")
+
+
+_HEADER_MARK = re.compile(r"^#\s*---\s*$")
+
+
+def _first_cell(lines: list[str]) -> int:
+    """Return where the first cell's mark, or code, is."""
+    starts = (n for n, line in enumerate(lines) if re.match(r"#\s*%%|[^#\s]|\s+\S", line))
+    return next(starts, len(lines))
 
 
 def _cell(number: int, raw: dict[str, Any]) -> Cell:

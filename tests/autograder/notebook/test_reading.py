@@ -161,3 +161,53 @@ def test_percent_files_are_read(tmp_path):
     )
     submission = read(path)
     assert [c.source for c in submission.code] == ["x = 1", "y = 2"]
+
+
+HEADER = "# ---\n# jupyter:\n#   jupytext:\n#     formats: py:percent\n# ---\n"
+ALIASES = "\n".join(
+    ["# ---", "# jupyter:", "#   a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    + [f"#   a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 5)]
+    + ["# ---", ""]
+)
+
+
+def percent(tmp_path, text):
+    path = tmp_path / "mine.py"
+    path.write_bytes(text.encode())
+    return read(path)
+
+
+@pytest.mark.parametrize("start", ["", HEADER, HEADER + "\n", HEADER.replace("\n", "\r\n")])
+def test_a_header_is_no_cell(tmp_path, start):
+    submission = percent(tmp_path, start + "# %%\nx = 1\n")
+    assert [(c.number, c.source) for c in submission.cells] == [(1, "x = 1")]
+
+
+def test_lines_between_rules_are_no_header(tmp_path):
+    text = "# ---\nx = 1\n# ---\ny = 2\n"
+    [only] = percent(tmp_path, text).code
+    assert "x = 1" in only.source and "y = 2" in only.source
+    text = "# %% [markdown]\n# one\n# ---\n# two\n# ---\n# three\n"
+    [only] = percent(tmp_path, text).cells
+    assert only.source == "one\n---\ntwo\n---\nthree"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        ALIASES,
+        HEADER + ALIASES,
+        "# ---\n# ---\n" * 3 + ALIASES,
+        ALIASES.replace("\n", "\r"),
+        "#!python\n# coding: utf-8\n" + HEADER + ALIASES,
+        "#\n" + HEADER + "#\n" + ALIASES,
+        HEADER + ALIASES.removesuffix("# ---\n") + "# %%\n# ---\n",
+    ],
+    ids=["one", "two", "many", "old line ends", "after a coding", "after marks", "into a cell"],
+)
+def test_no_header_s_yaml_is_read(tmp_path, monkeypatch, start):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("yaml.safe_load", refuse)
+    assert percent(tmp_path, start + "# %%\nx = 1\n").code[-1].source == "x = 1"
