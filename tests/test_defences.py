@@ -21,7 +21,7 @@ import pytest
 from autograder import notebook
 from autograder.checking import disclosure, handle
 from autograder.grading.score_submission import Options
-from autograder.notebook import NotebookError, opening
+from autograder.notebook import NotebookError, opening, reading
 from autograder.reporting import feedback
 from autograder.sandbox import outer_wall, reply, session, warm_process, wire
 from autograder.sandbox.errors import StudentError
@@ -583,6 +583,14 @@ def test_a_folder_swapped_for_a_link_is_not_entered(tmp_path, monkeypatch):
     assert refused(mine)
     monkeypatch.setattr(opening, "_FOUND", {})
     assert notebook.read(mine).code[0].source == "answer = 42"
+
+
+def test_a_crowd_of_values_is_not_parsed(tmp_path, monkeypatch):
+    path = tmp_path / "mine.ipynb"
+    path.write_text('{"nbformat": 4, "cells": [], "x": [' + "[]," * reading.MAX_VALUES + "1]}")
+    assert refused(path)
+    monkeypatch.setattr(reading, "MAX_VALUES", opening.MAX_BYTES)
+    assert not refused(path)
 
 
 def test_large_files_are_not_read_to_their_end(tmp_path, monkeypatch):

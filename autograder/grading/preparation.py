@@ -15,6 +15,9 @@ from autograder.sandbox import zygote
 
 FEW = 8
 """Notebooks that are looked through beforehand; for more, all that any could need is imported."""
+LARGE = 2 << 20
+"""Bytes of all of them together; for more, it is so as well: the process that reads them is the one
+that holds the run."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,14 @@ class Needs:
 
 
 def needs(paths: Sequence[Path], options: Options) -> Needs:
-    """Return what grading these notebooks needs; where none are known yet, or many, all there is.
+    """Return what grading these notebooks needs; where none are known yet, or they
+    are many or large, all there is.
 
     A warm process imports what is in their cells, and in their checks, which run code of theirs
     beside them. What is not among it is imported when it is needed; so nothing is wrong where a
     notebook cannot be read, or changes.
     """
-    if not 0 < len(paths) <= FEW:
+    if not 0 < len(paths) <= FEW or sum(map(_size, paths)) > LARGE:
         known = (lesson_named(options.lesson),) if options.lesson else catalogue()
         return Needs(tuple(lesson.name for lesson in known), zygote.WARM)
     lessons: dict[str, None] = {}
@@ -48,3 +52,10 @@ def needs(paths: Sequence[Path], options: Options) -> Needs:
     for name in lessons:
         texts += check_files.texts(name, options.hidden, options.checks)
     return Needs(tuple(lessons), zygote.named(texts))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # reading it will say so
+        return 0

@@ -11,6 +11,7 @@ import logging
 import re
 import warnings
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from autograder.notebook.names import defined_names
 from autograder.notebook.opening import NotebookError, contents
 
-MAX_CELLS = 2_000
+MAX_VALUES = 1_500_000
+"""Texts, numbers, lists and objects in a file, outputs included: each takes memory when parsed."""
+MAX_CELLS, MAX_TAGS = 2_000, 100
 MAX_CODE = 1_000_000
 """Characters, of all cells together, that are looked through for the names they define."""
 
@@ -62,13 +65,12 @@ def read(path: Path) -> Submission:
     Raises:
         NotebookError: no such file, not a regular one, too large, or not a notebook.
     """
-    text = _text(path)
     if path.suffix == ".py":
-        notebook = _parse(path, lambda: jupytext.reads(_without_header(text), fmt="py:percent"))
+        text = _without_header(_text(path))
+        notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
     else:
-        raw = _parse(path, lambda: json.loads(text))
-        _drop_what_is_not_graded(path, raw)
-        notebook = _parse(path, lambda: nbformat.reads(json.dumps(raw), as_version=4))
+        text = json.dumps(_what_is_graded(path))
+        notebook = _parse(path, lambda: nbformat.reads(text, as_version=4))
     cells = notebook.get("cells")
     if not isinstance(cells, list):
         raise NotebookError(
@@ -127,26 +129,67 @@ def _parse(path: Path, parse: Any) -> dict[str, Any]:
         logger.disabled = was
 
 
-def _drop_what_is_not_graded(path: Path, notebook: dict[str, Any]) -> None:
-    """Drop outputs, attachments and most metadata before the format is looked at."""
+def _what_is_graded(path: Path) -> dict[str, Any]:
+    """Return the part of a notebook's file that is looked at, before its format is: little of it.
+
+    Raises:
+        NotebookError: it holds too much to be parsed, or is no JSON.
+    """
+    text = _text(path)
+    values = islice(_VALUE.finditer(text), MAX_VALUES + 1)
+    if sum(1 for _ in values) > MAX_VALUES:
+        raise NotebookError(
+            f"{path}: more than {MAX_VALUES:,} texts, numbers and lists, outputs included. "
+            "Clear its outputs and save it again."
+        )
+    notebook = _parse(path, lambda: json.loads(text))
     sheets = _list(notebook.get("worksheets"))  # before nbformat 4
     _refuse_crowd(path, sheets)
-    notebook["metadata"] = _read_metadata(notebook)
-    for holder in (notebook, *sheets):
-        cells = _list(_dict(holder).get("cells"))
-        _refuse_crowd(path, cells)
-        for cell in cells:
-            if isinstance(cell, dict):
-                cell.pop("attachments", None)
-                cell["metadata"] = _read_metadata(cell)
-                if "outputs" in cell:
-                    cell["outputs"] = []
+    kept = _of_type(notebook, (int, float, str), "nbformat", "nbformat_minor")
+    kept["metadata"] = _read_metadata(notebook)
+    if sheets:
+        kept["worksheets"] = [{"metadata": {}, **_kept_cells(path, sheet)} for sheet in sheets]
+    return kept | _kept_cells(path, notebook)
+
+
+_VALUE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[^\s"\[\]{},:]++', re.DOTALL)
+"""A text, the start of a list or an object, or anything else; quick over texts of any length."""
+
+
+def _kept_cells(path: Path, holder: object) -> dict[str, Any]:
+    cells = _dict(holder).get("cells")
+    _refuse_crowd(path, _list(cells))
+    return {"cells": list(map(_kept_cell, cells))} if isinstance(cells, list) else {}
+
+
+def _kept_cell(cell: object) -> dict[str, Any] | None:
+    if not isinstance(cell, dict):
+        return None
+    kept = _of_type(cell, str, "cell_type", "language") | {"metadata": _read_metadata(cell)}
+    if cell.get("level") in range(1, 7):  # of a heading, before nbformat 4: so many # are written
+        kept["level"] = int(cell["level"])
+    if "outputs" in cell:
+        kept["outputs"] = []
+    return kept | {key: _joined(cell[key]) for key in _TEXTS if key in cell}
+
+
+_TEXTS = ("source", "input", "code", "text")
+"""What a cell's text is called, from one nbformat to the next."""
+
+
+def _joined(source: object) -> str:
+    parts = source if isinstance(source, list) else [source]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _of_type(holder: dict[str, Any], kind: Any, *keys: str) -> dict[str, Any]:
+    return {key: holder[key] for key in keys if isinstance(holder.get(key), kind)}
 
 
 def _read_metadata(holder: dict[str, Any]) -> dict[str, Any]:
     """Return what we read of the metadata of a notebook or a cell, however deep the rest is."""
     metadata = _dict(holder.get("metadata"))
-    tags = [tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)]
+    tags = [tag for tag in _list(metadata.get("tags"))[:MAX_TAGS] if isinstance(tag, str)]
     parts = {
         "autograder": {"lesson": _dict(metadata.get("autograder")).get("lesson")},
         "nbgrader": {"grade_id": _dict(metadata.get("nbgrader")).get("grade_id")},
@@ -184,15 +227,11 @@ def _first_cell(lines: list[str]) -> int:
 
 
 def _cell(number: int, raw: dict[str, Any]) -> Cell:
-    source = raw.get("source")
-    if isinstance(source, list):
-        source = "".join(part for part in source if isinstance(part, str))
-    text = source if isinstance(source, str) else ""
     metadata = _dict(raw.get("metadata"))
     grade_id = _dict(metadata.get("nbgrader")).get("grade_id") or metadata.get("free_text") or ""
     return Cell(
         number,
-        text.encode("utf-8", "replace").decode("utf-8"),
+        _joined(raw.get("source")).encode("utf-8", "replace").decode("utf-8"),
         raw.get("cell_type") == "code",
         grade_id if isinstance(grade_id, str) else "",
         frozenset(tag for tag in _list(metadata.get("tags")) if isinstance(tag, str)),

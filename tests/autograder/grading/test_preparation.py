@@ -1,9 +1,11 @@
 """What a run imports beforehand: what a few notebooks need, or all there is."""
 
+import os
+
 import pytest
 
 from autograder.catalogue import lessons
-from autograder.grading.preparation import FEW, needs
+from autograder.grading.preparation import FEW, LARGE, needs
 from autograder.grading.score_submission import Options
 from autograder.sandbox import zygote
 from tests.conftest import reference_cells, write_notebook
@@ -48,3 +50,12 @@ def test_for_many_notebooks_or_none_that_is_known_all_is_imported(notebook):
         assert found.lessons == tuple(lesson.name for lesson in lessons.catalogue())
         assert found.modules == zygote.WARM
         assert needs(paths, Options(lesson="sft")).lessons == ("sft",)
+
+
+def test_large_notebooks_are_not_read_by_the_process_that_grades_all(notebook, monkeypatch):
+    small, large = notebook("evaluation"), notebook("lora")
+    assert needs([small], VISIBLE).lessons == ("evaluation",)
+    os.truncate(large, LARGE)
+    monkeypatch.setattr("autograder.grading.preparation.read", None)
+    assert needs([small, large], VISIBLE).modules == zygote.WARM
+    assert needs([small, large], Options(lesson="sft")).lessons == ("sft",)

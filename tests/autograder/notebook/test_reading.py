@@ -1,6 +1,9 @@
 """Reading a notebook as if the file bit: clear errors, and fairness to honest oddities."""
 
 import json
+import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -86,6 +89,10 @@ READABLE = {
     "an unknown kernel": json.dumps(
         good(metadata={"kernelspec": {"name": "rust", "display_name": "Rust"}})
     ).encode(),
+    "the source of a text null": json.dumps(
+        good(cells=[{"cell_type": "markdown", "metadata": {}, "source": None}, *good()["cells"]])
+    ).encode(),
+    "keys of no format": json.dumps(cell(x=[{}] * 100, id={}) | {"x": {"y": [[]]}}).encode(),
     "source in lines": json.dumps(cell(source=["x = ", "1"])).encode(),
     "a huge integer in metadata": json.dumps(cell(metadata={"n": 10**300})).encode(),
     "NaN in metadata": json.dumps(cell(metadata={"n": float("nan")})).encode(),
@@ -211,3 +218,78 @@ def test_no_header_s_yaml_is_read(tmp_path, monkeypatch, start):
 
     monkeypatch.setattr("yaml.safe_load", refuse)
     assert percent(tmp_path, start + "# %%\nx = 1\n").code[-1].source == "x = 1"
+
+
+def test_of_a_notebook_nothing_else_reaches_the_format(tmp_path, monkeypatch):
+    seen = []
+    real = nbformat.reads
+    monkeypatch.setattr(
+        nbformat, "reads", lambda text, **how: seen.append(text) or real(text, **how)
+    )
+    odd = {"x": [{}], "outputs": [{"y": 1}], "attachments": {}, "source": ["a = ", {}, "1"]}
+    for made in (cell(**odd), {**OLD, "x": [{}]}):
+        path = tmp_path / "mine.ipynb"
+        path.write_text(json.dumps(made | {"x": [{}] * 10}))
+        assert read(path).code
+    new, old = map(json.loads, seen)
+    assert new.keys() == {"nbformat", "nbformat_minor", "metadata", "cells"}
+    [only] = new["cells"]
+    assert only == {"cell_type": "code", "metadata": {}, "outputs": [], "source": "a = 1"}
+    assert old["worksheets"][0].keys() == {"metadata", "cells"}
+
+
+def test_a_heading_has_no_more_marks_than_there_are_levels(tmp_path):
+    path = tmp_path / "mine.ipynb"
+    heading = OLD["worksheets"][0]["cells"][0]
+    cells = [heading | {"level": level} for level in (2, 10**9, -1, "6", None, {})]
+    path.write_text(json.dumps({**OLD, "worksheets": [{"cells": cells}]}))
+    assert [c.source for c in read(path).cells] == ["## Title"] + ["# Title"] * 5
+
+
+def test_tags_without_end_are_quick(tmp_path):
+    path = tmp_path / "mine.ipynb"
+    tags = ["demonstration", *(f"{n}" for n in range(100_000))]
+    path.write_text(json.dumps(cell(metadata={"tags": tags})))
+    [only] = read(path).code
+    assert "demonstration" in only.tags and len(only.tags) <= reading.MAX_TAGS
+
+
+def peak(path):
+    """The memory in MB of a process that reads a file and nothing else, and what it says."""
+    program = (
+        "import sys; from pathlib import Path; from autograder.notebook import reading\n"
+        "try: print(len(reading.read(Path(sys.argv[1])).cells), 'cells')\n"
+        "except reading.NotebookError as error: print(error)\n"
+        "print(Path('/proc/self/status').read_text())"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"VmHWM:\s*(\d+) kB", said)[1]) >> 10, said.splitlines()[0]
+
+
+START = '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, '
+CROWDS = {
+    "at the top": lambda: '"cells": [], "x": [' + ",".join(["{}"] * 6_600_000) + "]",
+    "in a source": lambda: '"cells": [{"source": [' + ",".join(["[]"] * 6_600_000) + "]}]",
+    "in an object": lambda: '"cells": [], "x": {"a":1' + ',"abcdefg":1' * 1_700_000 + "}",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize("crowd", CROWDS.values(), ids=CROWDS.keys())
+def test_a_crowd_of_small_things_is_refused_before_it_takes_memory(tmp_path, crowd):
+    path = tmp_path / "mine.ipynb"
+    path.write_text(START + crowd() + "}")
+    assert 16 << 20 < path.stat().st_size < opening.MAX_BYTES
+    memory, said = peak(path)
+    assert memory < 300 and "Clear its outputs" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
+def test_pictures_of_19_mb_are_read_and_dropped(tmp_path):
+    path = tmp_path / "mine.ipynb"
+    picture = {"output_type": "display_data", "data": {"image/png": "A" * 1_900_000}}
+    made = cell(outputs=[picture] * 10)
+    path.write_text(json.dumps(made))
+    memory, said = peak(path)
+    assert memory < 300 and said == "1 cells"
