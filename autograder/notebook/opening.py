@@ -10,7 +10,8 @@ import stat
 import sys
 from pathlib import Path
 
-MAX_BYTES = 20 << 20
+MAX_BYTES = 40 << 20
+"""Pictures in outputs are large; what is left without them has bounds of its own."""
 _FOUND: dict[Path, Path] = {}
 """notebook → the folder that it was found in, without links; processes forked since know it, too"""
 

@@ -25,6 +25,8 @@ from autograder.notebook.opening import NotebookError, contents
 
 MAX_VALUES = 1_500_000
 """Texts, numbers, lists and objects in a file, outputs included: each takes memory when parsed."""
+MAX_TEXT = 20 << 20
+"""Characters of a file without its outputs."""
 MAX_CELLS, MAX_TAGS = 2_000, 100
 MAX_CODE = 1_000_000
 """Characters, of all cells together, that are looked through for the names they define."""
@@ -66,10 +68,10 @@ def read(path: Path) -> Submission:
         NotebookError: no such file, not a regular one, too large, or not a notebook.
     """
     if path.suffix == ".py":
-        text = _without_header(_text(path))
+        text = _bounded(path, _without_header(_text(path)))
         notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
     else:
-        text = json.dumps(_what_is_graded(path))
+        text = _bounded(path, json.dumps(_what_is_graded(path)))
         notebook = _parse(path, lambda: nbformat.reads(text, as_version=4))
     cells = notebook.get("cells")
     if not isinstance(cells, list):
@@ -81,6 +83,14 @@ def read(path: Path) -> Submission:
     lesson = _dict(metadata.get("autograder")).get("lesson")
     made = [_cell(number, _dict(cell)) for number, cell in enumerate(cells, start=1)]
     return Submission(path, _named(made), lesson if isinstance(lesson, str) else "")
+
+
+def _bounded(path: Path, text: str) -> str:
+    if len(text) > MAX_TEXT:
+        raise NotebookError(
+            f"{path}: more than {MAX_TEXT >> 20} MB without its outputs. Shorten its texts."
+        )
+    return text
 
 
 def _refuse_crowd(path: Path, cells: list[Any]) -> None:

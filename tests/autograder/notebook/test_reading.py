@@ -151,6 +151,12 @@ def test_too_large_and_too_many(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_CELLS", 29)
     with pytest.raises(NotebookError, match="30 cells"):
         read(path)
+    monkeypatch.setattr(reading, "MAX_CELLS", 30)
+    assert len(read(path).cells) == 30
+    monkeypatch.setattr(reading, "MAX_TEXT", 500)
+    for small in (path, write_percent(tmp_path, "# %%\nx = 1\n" * 100)):
+        with pytest.raises(NotebookError, match="without its outputs"):
+            read(small)
     monkeypatch.setattr(opening, "MAX_BYTES", 100)
     with pytest.raises(NotebookError, match="Clear its outputs"):
         read(path)
@@ -178,10 +184,14 @@ ALIASES = "\n".join(
 )
 
 
-def percent(tmp_path, text):
+def write_percent(tmp_path, text):
     path = tmp_path / "mine.py"
     path.write_bytes(text.encode())
-    return read(path)
+    return path
+
+
+def percent(tmp_path, text):
+    return read(write_percent(tmp_path, text))
 
 
 @pytest.mark.parametrize("start", ["", HEADER, HEADER + "\n", HEADER.replace("\n", "\r\n")])
@@ -286,9 +296,9 @@ def test_a_crowd_of_small_things_is_refused_before_it_takes_memory(tmp_path, cro
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux's /proc")
-def test_pictures_of_19_mb_are_read_and_dropped(tmp_path):
+def test_pictures_of_24_mb_are_read_and_dropped(tmp_path):
     path = tmp_path / "mine.ipynb"
-    picture = {"output_type": "display_data", "data": {"image/png": "A" * 1_900_000}}
+    picture = {"output_type": "display_data", "data": {"image/png": "A" * 2_400_000}}
     made = cell(outputs=[picture] * 10)
     path.write_text(json.dumps(made))
     memory, said = peak(path)

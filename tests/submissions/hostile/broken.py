@@ -187,7 +187,7 @@ def huge_integer(folder: Path) -> Path:
 
 @reported
 def too_large(folder: Path) -> Path:
-    """A file of a gigabyte, of which only the first 20 MB are looked at."""
+    """A file of a gigabyte, of which only the first 40 MB are looked at."""
     path = put(folder / "too_large.ipynb", b"{")
     os.truncate(path, 1 << 30)
     return path
