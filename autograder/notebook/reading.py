@@ -28,6 +28,8 @@ MAX_VALUES = 1_500_000
 MAX_TEXT = 20 << 20
 """Characters of a file without its outputs."""
 MAX_CELLS, MAX_TAGS = 2_000, 100
+MAX_PERCENT, MAX_HEAD = 2 << 20, 2_000
+"""Characters of a percent file, and of the first line of one of its cells."""
 MAX_CODE = 1_000_000
 """Characters, of all cells together, that are looked through for the names they define."""
 
@@ -68,7 +70,7 @@ def read(path: Path) -> Submission:
         NotebookError: no such file, not a regular one, too large, or not a notebook.
     """
     if path.suffix == ".py":
-        text = _bounded(path, _without_header(_text(path)))
+        text = _without_header(_percent(path))
         notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
     else:
         text = _bounded(path, json.dumps(_what_is_graded(path)))
@@ -96,6 +98,20 @@ def _bounded(path: Path, text: str) -> str:
 def _refuse_crowd(path: Path, cells: list[Any]) -> None:
     if len(cells) > MAX_CELLS:
         raise NotebookError(f"{path}: {len(cells)} cells; at most {MAX_CELLS} are graded.")
+
+
+def _percent(path: Path) -> str:
+    """Return a percent file's text, unless jupytext would take minutes or gigabytes over it."""
+    text = _text(path)
+    lines = text.splitlines() if len(text) <= MAX_PERCENT else []
+    heads = [line for line in lines if line.lstrip("# \t").startswith("%%")]
+    _refuse_crowd(path, heads)
+    if len(text) > MAX_PERCENT or any(len(head) > MAX_HEAD for head in heads):
+        raise NotebookError(
+            f"{path}: larger than {MAX_PERCENT >> 20} MB, or a cell's first line is longer than "
+            f"{MAX_HEAD:,} characters. Hand in the notebook itself (.ipynb)."
+        )
+    return text
 
 
 def _named(cells: list[Cell]) -> list[Cell]:

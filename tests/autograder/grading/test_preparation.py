@@ -36,7 +36,7 @@ def test_of_a_few_notebooks_the_checks_of_their_lessons_are_read(notebook, tmp_p
     found = needs(few, VISIBLE)
     assert found.lessons == ("evaluation", "fine_tuning")
     assert {"sklearn.metrics", zygote.TRAINING} <= set(found.modules)
-    assert needs(few, Options(lesson="lora")).lessons == ("lora",)
+    assert needs(few, Options(lesson="evaluation")).lessons == ("evaluation",)
 
 
 def test_what_cannot_be_read_needs_nothing(tmp_path):
