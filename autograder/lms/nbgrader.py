@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import atexit
 import functools
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from nbconvert.filters import markdown2html
 from nbconvert.preprocessors import ClearMetadataPreprocessor
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader import preprocessors as theirs
@@ -29,6 +26,7 @@ from traitlets.config import Config
 from autograder import notebook
 from autograder.catalogue import lessons
 from autograder.catalogue.lessons import ROOT, Lesson
+from autograder.lms import pages
 from autograder.notebook import NotebookError, Submission
 
 # Every command of nbgrader's reads its configuration, and so imports this: what needs torch, which
@@ -40,12 +38,6 @@ if TYPE_CHECKING:
 
 Resources = dict[str, Any]
 """What nbconvert hands from step to step; nbgrader's own part is under ``nbgrader``."""
-SAFE_TAGS = (
-    "a b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span "
-    "strong sub summary sup table tbody td th thead tr u ul"
-)
-_COLOURS = re.compile(r"highlight( hl-\w+)?|[a-z][a-z0-9]{0,2}")
-"""The classes of highlighted code. Any other could be one that formgrader's scripts act on."""
 
 
 def configure(config: Config) -> None:
@@ -62,32 +54,10 @@ def configure(config: Config) -> None:
         theirs.SaveAutoGrades, Remark, theirs.AssignLatePenalties, theirs.CheckCellMetadata,
     ]  # fmt: skip
     # of feedback and formgrader
-    config.HTMLExporter.preprocessors = [SanitizeOutputs]
-    config.HTMLExporter.filters = {"markdown2html": safe_html}
-
-
-class SanitizeOutputs(SanitizeHTML):
-    """Sanitizes all but markdown, which `safe_html` does once it is HTML: in markdown's own text a
-    link to ``javascript:`` is no tag, and a `<` in code would be escaped twice.
-    """
-
-    def preprocess_cell(self, cell: NotebookNode, resources: Resources, index: int) -> Any:
-        """Return the cell, sanitized unless it is markdown."""
-        if cell.cell_type == "markdown":
-            return cell, resources
-        return super().preprocess_cell(cell, resources, index)  # type: ignore[no-untyped-call]
-
-
-def safe_html(markdown: str) -> str:
-    """Return markdown as HTML that runs and loads nothing: other markup is shown as text."""
-    sanitizer = SanitizeHTML(tags=SAFE_TAGS.split(), attributes=_is_harmless)
-    return str(sanitizer.sanitize_html_tags(markdown2html(markdown)))
-
-
-def _is_harmless(tag: str, name: str, value: str) -> bool:
-    if name == "class":
-        return _COLOURS.fullmatch(value) is not None
-    return (tag, name) == ("a", "href")  # of http, https or mailto: the sanitizer sees to it
+    config.HTMLExporter.preprocessors = [pages.SanitizeOutputs]
+    config.HTMLExporter.filters = {
+        "markdown2html": pages.safe_html, "highlight_code": pages.safe_code,
+    }  # fmt: skip
 
 
 def _lesson(resources: Resources) -> Lesson | None:
