@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from autograder import notebook
 from autograder.authoring import build
 from autograder.catalogue import lessons, sources
+from autograder.files import write_whole
 from autograder.grading import journal
 from autograder.lms import nbgrader
 from autograder.notebook import NotebookError
@@ -202,13 +203,19 @@ def _student(place: Path) -> str:
 def _copy(path: Path, target: Path, force: bool) -> None:
     submission = notebook.read(path)
     copy = new_notebook(cells=[notebook.bare(cell) for cell in submission.cells])
-    text = nbformat.writes(copy) + "\n"
-    if target.exists() and not force and target.read_text(encoding="utf-8") != text:
+    data = f"{nbformat.writes(copy)}\n".encode()
+    folder = target.parent
+    if os.path.realpath(folder) != str(folder):
+        raise GradebookError(
+            f"{folder}: a symbolic link is on the way. Put a folder there, or remove the link."
+        )
+    is_same = notebook.digest(target) == hashlib.sha256(data).hexdigest()
+    if os.path.lexists(target) and not force and not is_same:
         raise GradebookError(
             f"{target} is another notebook than {path}. Add --force to replace it."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(target, data)
 
 
 def _last_line(done: dict[str, str]) -> str:

@@ -1,20 +1,37 @@
-"""The course's folder: whose a notebook is, what is copied into it, what is refused. Filling the
-gradebook itself is in tests/test_class.py."""
+"""The course's folder: whose a notebook is, what is copied into it, what is refused; and that what
+one student hands in costs the others nothing. A whole class is in tests/test_class.py."""
 
+import os
 import shutil
 
 import pytest
+from nbgrader.apps.api import NbGraderAPI
 
+from autograder.authoring import build
 from autograder.lms.gradebook import Course, Entry, GradebookError
 from tests.conftest import ROOT, write_notebook
 
 ANSWER = ['check("lora_linear")', "class LoRALinear:\n    pass"]
 
 
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A course whose gradebook knows 04_lora."""
+    folder = tmp_path_factory.mktemp("known")
+    shutil.copy(ROOT / "nbgrader_config.py", folder)
+    build.build_solutions(folder / "build" / "source", only="04_lora")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        course = Course()
+    api = NbGraderAPI(course._directory, config=course._config)
+    assert api.generate_assignment("04_lora")["success"]
+    return folder
+
+
 @pytest.fixture
-def course(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
-    monkeypatch.chdir(tmp_path)
+def course(known, tmp_path, monkeypatch):
+    folder = shutil.copytree(known, tmp_path / "course")
+    monkeypatch.chdir(folder)
     return Course()
 
 
@@ -97,3 +114,53 @@ def test_a_gradebook_that_cannot_be_opened_is_said(tmp_path, monkeypatch, url):
     with pytest.raises(GradebookError, match="the gradebook cannot be used") as said:
         Course(url)
     assert "postgresql+psycopg://" in str(said.value)
+
+
+# ------------------------------------------------------------------ what lies in the course already
+
+
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("of somebody else")
+    return path
+
+
+def replaced(course, tmp_path, plant):
+    """Enter bob's notebook, by force, where `plant` has put something into its place."""
+    target = course.submitted / "bob" / "04_lora" / "lora.ipynb"
+    target.parent.mkdir(parents=True)
+    plant(target)
+    path = write_notebook(tmp_path / "bob.ipynb", ANSWER)
+    with pytest.raises(GradebookError, match="--force"):
+        entered(course, path)
+    entered(course, path, force=True)
+    assert not target.is_symlink() and "LoRALinear" in target.read_text(encoding="utf-8")
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_link_in_a_notebook_s_place_is_replaced_and_not_followed(course, tmp_path, secret):
+    replaced(course, tmp_path, lambda target: target.symlink_to(secret))
+    assert secret.read_text() == "of somebody else"
+
+
+def test_a_link_to_nothing_makes_no_file(course, tmp_path):
+    replaced(course, tmp_path, lambda target: target.symlink_to(tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_fifo_in_a_notebook_s_place_is_not_waited_for(course, tmp_path):
+    replaced(course, tmp_path, os.mkfifo)
+
+
+def test_what_is_no_text_in_a_notebook_s_place_is_replaced(course, tmp_path):
+    replaced(course, tmp_path, lambda target: target.write_bytes(b"\xff"))
+
+
+def test_a_linked_folder_is_refused(course, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    course.submitted.mkdir(parents=True)
+    (course.submitted / "bob").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GradebookError, match="symbolic link"):
+        entered(course, write_notebook(tmp_path / "bob.ipynb", ANSWER), force=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
