@@ -24,7 +24,6 @@ from autograder import notebook
 from autograder.authoring import build
 from autograder.catalogue import lessons, sources
 from autograder.files import write_whole
-from autograder.grading import journal
 from autograder.lms import nbgrader
 from autograder.notebook import NotebookError
 from autograder.reporting import feedback, submission_names
@@ -109,12 +108,12 @@ class Course:
                     "Name each notebook, or its folder, after its student."
                 )
         for path, entry in entries.items():
-            if entry is not None and entry.path != _in_place(path):
+            if entry is not None and entry.path != nbgrader.in_place(path):
                 _copy(path, entry.path, force)
         return entries
 
     def _entry(self, path: Path, named: str | None) -> Entry | None:
-        place = _in_place(path)
+        place = nbgrader.in_place(path)
         if place.is_relative_to(self.submitted):
             parts = place.relative_to(self.submitted).parts
             return Entry(place, *parts[:2]) if len(parts) == 3 else None
@@ -143,10 +142,9 @@ class Course:
         api.log.setLevel(logging.ERROR)
         for assignment in dict.fromkeys(entry.assignment for entry in entries):
             self._announce(api, assignment)
-        status = {Path(score.submission): score.status for score in journal.load(run).scores}
         for entry in entries:
-            if status[entry.path] == "unreadable":  # not for nbgrader's reader either
-                self._flag(entry)
+            if nbgrader.result(run.resolve(), entry.path).status == "unreadable":
+                self._flag(entry)  # not for nbgrader's reader either
                 yield ""
                 continue
             done = api.autograde(entry.assignment, glob.escape(entry.student), force=True)
@@ -186,11 +184,6 @@ class Course:
                 f"the gradebook does not know {assignment}, and `nbgrader generate_assignment` "
                 f"cannot make it: {_last_line(made)}"
             )
-
-
-def _in_place(path: Path) -> Path:
-    # the folder itself, not where a link in it leads: that would be the submission's choice
-    return path.parent.resolve() / path.name
 
 
 def _student(place: Path) -> str:

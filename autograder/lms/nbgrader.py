@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +157,7 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         Raises:
             SandboxError: no sandbox works here; the submission has 0 and waits for a person.
             BrokenChecks: the checks cannot be collected; likewise.
-            KeyError: `results` does not have the submission; likewise.
+            NotebookError: `results` does not have the submission as this lesson's; likewise.
         """
         lesson = _lesson(resources)
         if lesson is None:
@@ -181,9 +182,12 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         folder = coursedir.format_path(
             coursedir.submitted_directory, of["student"], of["assignment"]
         )
-        path = Path(folder, f"{of['notebook']}.ipynb").resolve()
+        path = in_place(Path(folder, f"{of['notebook']}.ipynb"))
         if self.results:
-            return _scores(Path(self.results))[path]
+            score = result(Path(self.results), path)
+            if score.tasks and score.lesson != lesson.name:
+                raise NotebookError(f"{path}: graded as {score.lesson}, which is another lesson.")
+            return score
         seed = _random_seed() if self.seed is None else self.seed
         options = Options(seed, lesson=lesson.name)
         sandbox = _sandbox(Path(coursedir.root).resolve(), (lesson.notebook, path), options)
@@ -256,12 +260,33 @@ def _sandbox(course: Path, notebooks: tuple[Path, ...], options: Options) -> San
     return sandbox
 
 
+def in_place(path: Path) -> Path:
+    """Return where a file lies, and not where a link in its place leads: that is another's file."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def result(run: Path, submission: Path) -> Score:
+    """Return what `autograder grade` left in the folder `run` of a submission.
+
+    Raises:
+        NotebookError: it left nothing of it, or more than one result.
+    """
+    found = _results(run).get(in_place(submission), [])
+    if len(found) != 1:
+        raise NotebookError(
+            f"{submission}: {run} has {len(found)} results of it, not one. Grade it again."
+        )
+    return found[0]
+
+
 @functools.lru_cache(maxsize=1)
-def _scores(run: Path) -> dict[Path, Score]:
-    """Return what `autograder grade` left in a folder, by the submissions' paths."""
+def _results(run: Path) -> dict[Path, list[Score]]:
     from autograder.grading import journal
 
-    return {Path(score.submission).resolve(): score for score in journal.load(run).scores}
+    found: dict[Path, list[Score]] = {}
+    for score in journal.load(run).scores:
+        found.setdefault(in_place(Path(score.submission)), []).append(score)
+    return found
 
 
 def _outputs(text: str, points: float) -> list[NotebookNode]:

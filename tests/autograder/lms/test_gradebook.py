@@ -1,15 +1,20 @@
 """The course's folder: whose a notebook is, what is copied into it, what is refused; and that what
 one student hands in costs the others nothing. A whole class is in tests/test_class.py."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+from nbgrader.api import Gradebook
 from nbgrader.apps.api import NbGraderAPI
 
 from autograder.authoring import build
+from autograder.grading.results_format import record
 from autograder.lms.gradebook import Course, Entry, GradebookError
-from tests.conftest import ROOT, write_notebook
+from autograder.scores import Score, TaskScore
+from tests.conftest import ROOT, lora, write_notebook
 
 ANSWER = ['check("lora_linear")', "class LoRALinear:\n    pass"]
 
@@ -164,3 +169,54 @@ def test_a_linked_folder_is_refused(course, tmp_path):
     with pytest.raises(GradebookError, match="symbolic link"):
         entered(course, write_notebook(tmp_path / "bob.ipynb", ANSWER), force=True)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+# -------------------------------------------------------------------------------------- the filling
+
+FULL = tuple(
+    TaskScore(task.name, task.title, task.points, task.points, ()) for task in lora().tasks
+    if not task.manual
+)  # fmt: skip
+
+
+def handed_in(course, *parts):
+    return write_notebook(course.submitted.joinpath(*parts), ANSWER)
+
+
+def filled(course, *scores):
+    """Fill from a run that gave `scores`: path -> status; return what is said, by path."""
+    entries = list(course.enter([Path(path) for path, _ in scores], None, False).values())
+    lines = []
+    for (path, status), entry in zip(scores, entries, strict=True):
+        tasks = FULL if status == "graded" else ()
+        score = Score(str(entry.path if entry else path), "lora", status, "none", tasks=tasks)
+        lines.append(json.dumps(record(score)))
+    run = course.submitted.parent / "run"
+    run.mkdir()
+    (run / "results.jsonl").write_text("\n".join(lines) + "\n")
+    return dict(zip([str(path) for path, _ in scores], course.fill(run, entries), strict=True))
+
+
+def points(course, student):
+    """Return what the gradebook has of a student's answer, and whether a person is to look."""
+    book = Gradebook(f"sqlite:///{course.submitted.parent}/gradebook.db", "fine_tuning_interviews")
+    with book:
+        grades = book.find_submission_notebook("lora", "04_lora", student).grades
+        return sum(each.auto_score or 0 for each in grades), any(
+            each.needs_manual_grade for each in grades if each.auto_score is not None
+        )
+
+
+ALL = sum(task.points for task in FULL)
+
+
+def test_a_link_to_another_s_notebook_costs_the_other_nothing(course):
+    alice = handed_in(course, "alice", "04_lora", "lora.ipynb")
+    mallory = course.submitted / "mallory" / "04_lora" / "lora.ipynb"
+    mallory.parent.mkdir(parents=True)
+    mallory.symlink_to("../../alice/04_lora/lora.ipynb")
+    zoe = handed_in(course, "zoe", "04_lora", "lora.ipynb")
+    said = filled(course, (alice, "graded"), (mallory, "unreadable"), (zoe, "graded"))
+    assert said[str(alice)] == said[str(zoe)] == ""
+    assert points(course, "alice")[0] == points(course, "zoe")[0] == ALL
+    assert points(course, "mallory") == (0, True)
