@@ -7,8 +7,9 @@ import glob
 import hashlib
 import logging
 import os
+import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,27 +131,35 @@ class Course:
     def fill(self, run: Path, entries: Sequence[Entry]) -> Iterator[str]:
         """Put what a run of `grade` left in `run` into the gradebook, by `nbgrader autograde`.
 
-        Yields a sentence for each entry once it is done, empty where all is well. Manual grades and
-        comments stay; late penalties are the course's.
+        Yields a sentence for each entry once it is done, empty where all is well: what one lacks
+        costs the others nothing. Manual grades and comments stay; late penalties are the course's.
 
         Raises:
-            GradebookError: the gradebook or the course cannot be used.
+            GradebookError: the course cannot be used.
             KeyboardInterrupt: what was filled stays; the same command with `--resume` fills all.
         """
-        self._config.GradeInSandbox.results = str(run.resolve())
+        run = run.resolve()
+        self._config.GradeInSandbox.results = str(run)
         api = NbGraderAPI(self._directory, config=self._config)
         api.log.setLevel(logging.ERROR)
-        for assignment in dict.fromkeys(entry.assignment for entry in entries):
-            self._announce(api, assignment)
+        assignments = dict.fromkeys(entry.assignment for entry in entries)
+        unknown = {each: _told(self._announce, api, each) for each in assignments}
         for entry in entries:
-            if nbgrader.result(run.resolve(), entry.path).status == "unreadable":
-                self._flag(entry)  # not for nbgrader's reader either
-                yield ""
-                continue
-            done = api.autograde(entry.assignment, glob.escape(entry.student), force=True)
-            if done.get("error", "").rstrip().endswith("KeyboardInterrupt"):  # it catches that, too
-                raise KeyboardInterrupt
-            yield "" if done["success"] else f"{entry.path}: {_last_line(done)}"
+            problem = unknown[entry.assignment] or _told(self._fill, api, run, entry)
+            yield problem and f"{entry.path}: not in the gradebook: {problem}"
+
+    def _fill(self, api: NbGraderAPI, run: Path, entry: Entry) -> str:
+        """Put one entry into the gradebook, and return why it is not there, or nothing."""
+        with self._book() as book:
+            book.find_notebook(entry.path.stem, entry.assignment)
+        odd = _odd(entry.path.parent)
+        if odd or nbgrader.result(run, entry.path).status == "unreadable":
+            self._flag(entry)  # not for nbgrader's reader either
+            return odd and f"{odd}. It has 0 and waits for a person."
+        done = api.autograde(entry.assignment, glob.escape(entry.student), force=True)
+        if done.get("error", "").rstrip().endswith("KeyboardInterrupt"):  # it catches that, too
+            raise KeyboardInterrupt
+        return "" if done["success"] else _reason(done)
 
     def _flag(self, entry: Entry) -> None:
         with self._book() as book:
@@ -165,25 +174,49 @@ class Course:
             }
         )
 
-    def _announce(self, api: NbGraderAPI, assignment: str) -> None:
+    def _announce(self, api: NbGraderAPI, assignment: str) -> str:
         """Have the gradebook know an assignment: by `nbgrader generate_assignment`, where it can.
 
-        Raises:
-            GradebookError: this edition cannot make it.
+        Returns why it does not know it, or nothing.
         """
         with self._book() as book, contextlib.suppress(MissingEntry):
             book.find_assignment(assignment)
-            return
+            return ""
+        if glob.escape(assignment) != assignment:  # nbgrader would take it for others, too
+            return f"the gradebook does not know {assignment}"
         step = self._directory.source_directory
         source = Path(self._directory.format_path(step, ".", assignment))
         if not any(source.glob("*.ipynb")) and sources.sources():
             build.build_solutions(source.parent, only=assignment)
         made = api.generate_assignment(assignment)
-        if not made["success"]:
-            raise GradebookError(
+        return (
+            ""
+            if made["success"]
+            else (
                 f"the gradebook does not know {assignment}, and `nbgrader generate_assignment` "
-                f"cannot make it: {_last_line(made)}"
+                f"cannot make it: {_reason(made)}"
             )
+        )
+
+
+def _told(work: Callable[..., str], *of: object) -> str:
+    """Return what `work` says that it could not do, and so where it fails, too."""
+    try:
+        return work(*of)
+    except Exception as error:  # noqa: BLE001 - what one student handed in costs the others nothing
+        return f"{error or type(error).__name__}".strip().partition("\n")[0]
+
+
+def _odd(folder: Path) -> str:
+    """Say what in a submission's folder nbgrader would follow out of it, or wait for."""
+    if os.path.realpath(folder) != str(folder):
+        return f"{folder} is reached by a symbolic link"
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *names)):
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                return f"{path} is a symbolic link, or no plain file"
+    return ""
 
 
 def _student(place: Path) -> str:
@@ -211,6 +244,11 @@ def _copy(path: Path, target: Path, force: bool) -> None:
     write_whole(target, data)
 
 
-def _last_line(done: dict[str, str]) -> str:
-    lines = (done.get("log") or done.get("error") or "").strip().splitlines()
-    return lines[-1] if lines else "nbgrader gave no reason"
+def _reason(done: dict[str, str]) -> str:
+    """Return the last line of nbgrader's that says why."""
+    lines = [each.strip() for each in (done.get("log") or done.get("error") or "").splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
+    return telling[-1] if telling else "nbgrader gave no reason"
+
+
+_SAYS_NOTHING = ("[ERROR] There was an error processing", "[ERROR] Please see the")

@@ -218,5 +218,66 @@ def test_a_link_to_another_s_notebook_costs_the_other_nothing(course):
     zoe = handed_in(course, "zoe", "04_lora", "lora.ipynb")
     said = filled(course, (alice, "graded"), (mallory, "unreadable"), (zoe, "graded"))
     assert said[str(alice)] == said[str(zoe)] == ""
+    assert "symbolic link" in said[str(mallory)] and "waits for a person" in said[str(mallory)]
     assert points(course, "alice")[0] == points(course, "zoe")[0] == ALL
     assert points(course, "mallory") == (0, True)
+
+
+def test_what_cannot_be_filled_is_told_and_the_others_are_filled(course):
+    alice = handed_in(course, "alice", "04_lora", "lora.ipynb")
+    extra = alice.with_name("extra.ipynb")
+    extra.write_text("{")
+    foreign = handed_in(course, "mallory", "zzz", "lora.ipynb")
+    several = handed_in(course, "mallory", "*", "lora.ipynb")
+    odd = handed_in(course, "\udcff", "04_lora", "lora.ipynb")
+    zoe = handed_in(course, "zoe", "04_lora", "lora.ipynb")
+    said = filled(
+        course, (several, "graded"), (foreign, "graded"), (extra, "unreadable"), (odd, "graded"),
+        (alice, "graded"), (zoe, "graded"),
+    )  # fmt: skip
+    assert "No such notebook: 04_lora/extra" in said[str(extra)]
+    assert "does not know zzz" in said[str(foreign)]
+    assert "does not know *" in said[str(several)]
+    assert said[str(odd)]
+    assert said[str(alice)] == said[str(zoe)] == ""
+    assert points(course, "alice")[0] == points(course, "zoe")[0] == ALL
+
+
+def test_nothing_beside_a_notebook_is_waited_for_or_followed(course, secret):
+    bob = handed_in(course, "bob", "04_lora", "lora.ipynb")
+    os.mkfifo(bob.with_name("timestamp.txt"))
+    eve = handed_in(course, "eve", "04_lora", "lora.ipynb")
+    eve.with_name("data.csv").symlink_to(secret)
+    zoe = handed_in(course, "zoe", "04_lora", "lora.ipynb")
+    zoe.with_name("data.csv").write_text("1,2\n")
+    said = filled(course, (bob, "graded"), (eve, "graded"), (zoe, "graded"))
+    assert "timestamp.txt is a symbolic link, or no plain file" in said[str(bob)]
+    assert "data.csv" in said[str(eve)] and said[str(zoe)] == ""
+    assert points(course, "bob") == points(course, "eve") == (0, True)
+    assert points(course, "zoe")[0] == ALL
+    copied = course.submitted.parent / "autograded"
+    assert [path.parent.parent.name for path in copied.rglob("data.csv")] == ["zoe"]
+
+
+def test_of_two_results_of_one_notebook_none_counts(course):
+    alice = handed_in(course, "alice", "04_lora", "lora.ipynb")
+    zoe = handed_in(course, "zoe", "04_lora", "lora.ipynb")
+    run = course.submitted.parent / "run"
+    run.mkdir()
+    names = (alice, alice.parent / ".." / "04_lora" / "lora.ipynb", zoe)
+    scores = [Score(str(name), "lora", "graded", "none", tasks=FULL) for name in names]
+    (run / "results.jsonl").write_text("".join(f"{json.dumps(record(each))}\n" for each in scores))
+    entries = [Entry(path, path.parts[-3], "04_lora") for path in (alice, zoe)]
+    twice, once = course.fill(run, entries)
+    assert "2 results of it, not one" in twice and once == ""
+
+
+def test_a_result_of_another_lesson_is_told_in_words(course):
+    alice = handed_in(course, "alice", "04_lora", "lora.ipynb")
+    run = course.submitted.parent / "run"
+    run.mkdir()
+    score = Score(str(alice), "sft", "graded", "none", tasks=FULL)
+    (run / "results.jsonl").write_text(f"{json.dumps(record(score))}\n")
+    [said] = course.fill(run, [Entry(alice, "alice", "04_lora")])
+    assert "graded as sft, which is another lesson" in said
+    assert points(course, "alice")[1]
