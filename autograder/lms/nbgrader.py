@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader import preprocessors as theirs
 from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import is_grade
 from traitlets import Integer, Unicode
 from traitlets.config import Config
@@ -157,7 +158,8 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         Raises:
             SandboxError: no sandbox works here; the submission has 0 and waits for a person.
             BrokenChecks: the checks cannot be collected; likewise.
-            NotebookError: `results` does not have the submission as this lesson's; likewise.
+            NotebookError: `results` does not have the submission as this lesson's, or a link leads
+                to it; likewise.
         """
         lesson = _lesson(resources)
         if lesson is None:
@@ -179,10 +181,7 @@ class GradeInSandbox(theirs.Execute):  # type: ignore[misc]
         from autograder.grading.score_submission import Options, grade
 
         coursedir = self.parent.parent.coursedir
-        folder = coursedir.format_path(
-            coursedir.submitted_directory, of["student"], of["assignment"]
-        )
-        path = in_place(Path(folder, f"{of['notebook']}.ipynb"))
+        path = submitted(coursedir, of)
         if self.results:
             score = result(Path(self.results), path)
             if score.tasks and score.lesson != lesson.name:
@@ -258,6 +257,22 @@ def _sandbox(course: Path, notebooks: tuple[Path, ...], options: Options) -> San
         _warm[course] = sandbox = launch.start((ROOT, course), warm=modules)
         atexit.register(sandbox.close)
     return sandbox
+
+
+def submitted(coursedir: CourseDirectory, of: dict[str, str]) -> Path:
+    """Return where a submission lies.
+
+    Raises:
+        NotebookError: on its way there is a link, to what may be another's.
+    """
+    step = coursedir.submitted_directory
+    folder = coursedir.format_path(step, of["student"], of["assignment"])
+    path = in_place(Path(folder, f"{of['notebook']}.ipynb"))
+    if path.parent != Path(
+        os.path.realpath(coursedir.root), os.path.relpath(folder, coursedir.root)
+    ):
+        raise NotebookError(f"{folder}: a symbolic link. Put the student's own folder there.")
+    return path
 
 
 def in_place(path: Path) -> Path:

@@ -4,13 +4,16 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
 from autograder import notebook
 from autograder.catalogue import lessons
 from autograder.lms import nbgrader
 from autograder.lms.nbgrader import GradeInSandbox, Restore
-from tests.conftest import ROOT
+from autograder.notebook import NotebookError
+from autograder.scores import CheckResult, TaskScore
+from tests.conftest import ROOT, write_notebook
 
 LORA = lessons.lesson_named("lora")
 
@@ -91,6 +94,29 @@ def test_what_cannot_be_read_is_flagged(tmp_path, monkeypatch):
 
 
 # --------------------------------------------------------------------------------------- other ways
+
+
+def test_a_folder_that_is_a_link_is_nobody_s_submission(tmp_path):
+    course = CourseDirectory(root=str(tmp_path))
+    write_notebook(tmp_path / "submitted" / "alice" / "04_lora" / "lora.ipynb", ["x = 1"])
+    (tmp_path / "submitted" / "mallory").mkdir()
+    (tmp_path / "submitted" / "mallory" / "04_lora").symlink_to("../alice/04_lora")
+    of = {"assignment": "04_lora", "notebook": "lora"}
+    found = nbgrader.submitted(course, {**of, "student": "alice"})
+    assert found == tmp_path / "submitted" / "alice" / "04_lora" / "lora.ipynb"
+    with pytest.raises(NotebookError, match="symbolic link"):
+        nbgrader.submitted(course, {**of, "student": "mallory"})
+
+
+def test_what_is_not_counted_here_lowers_no_share():
+    def check(points, of, outcome="passed"):
+        return CheckResult("a", "test_a", "It is.", outcome, points, of, "", 0.0, hidden=True)
+
+    gpu = check(0.0, 1.0, "not_counted")
+    assert nbgrader._of_all(TaskScore("a", "A", 4.0, 4.0, (check(4.0, 4.0), gpu))) == 5.0
+    assert nbgrader._of_all(TaskScore("a", "A", 2.0, 4.0, (check(2.0, 4.0), gpu))) == 2.5
+    assert nbgrader._of_all(TaskScore("a", "A", 3.0, 4.0, (check(3.0, 4.0),))) == 3.0
+    assert nbgrader._of_all(TaskScore("a", "A", 0.0, 0.0, (gpu,))) == 0.0
 
 
 def test_another_assignment_goes_nbgrader_s_way(tmp_path):
