@@ -23,6 +23,14 @@ def one_line(name: str) -> str:
     return "".join(sign if _is_shown(sign) else "\ufffd" for sign in whole)
 
 
+def sentence(text: str) -> str:
+    """Return what is said on a terminal: as `clean`, with further lines set in.
+
+    A name with a line break in it then makes no line that looks like one of ours.
+    """
+    return clean(text).replace("\n", "\n    ")
+
+
 def _is_shown(sign: str) -> bool:
     number = ord(sign)
     is_none = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF  # of no character, for good

@@ -3,9 +3,10 @@
 import click
 
 from autograder.cli import author, grader, learner
+from autograder.cli.exits import Commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fine-tuning-interviews", prog_name="autograder")
 def main() -> None:
     """Check and grade notebooks of the course Fine-Tuning Interviews."""

@@ -25,7 +25,7 @@ from rich.text import Text
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
 from autograder.scores import CheckResult, Score
-from autograder.text import clean, one_line
+from autograder.text import one_line, sentence
 
 if TYPE_CHECKING:
     from autograder.cli.doctor import Finding
@@ -34,11 +34,18 @@ if TYPE_CHECKING:
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 _STYLE = {"passed": "green", "failed": "red", "error": "red", "not_counted": "dim"}
+MAX_NAME = 40
+"""Characters of a submission's name in the class's table."""
 
 
 def plain(text: str) -> str:
-    """Return a text without the control characters that could move a terminal's cursor."""
-    return escape(clean(text))
+    """Return a text that moves no cursor, makes no line like ours and is no markup."""
+    return escape(sentence(text))
+
+
+def _named(name: object) -> str:
+    """Return a file's name, or a path, likewise: in one line."""
+    return escape(one_line(str(name)))
 
 
 def warn(text: str) -> None:
@@ -66,7 +73,7 @@ def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
         bar.refresh()
 
         def advance(score: Score) -> None:
-            name = escape(one_line(Path(score.submission).name))
+            name = _named(Path(score.submission).name)
             bar.update(task, advance=1, description=f"{name} {score.percent:.0f} %")
             bar.refresh()
 
@@ -84,7 +91,8 @@ def filled(problems: Iterable[str], entries: Mapping[Path, object | None]) -> bo
     for path, entry in entries.items():
         if entry is None:
             well = False
-            warn(f"{path}: not in the gradebook: it cannot be told whose it is, and which lesson.")
+            why = "not in the gradebook: it cannot be told whose it is, and which lesson."
+            warn(f"{one_line(str(path))}: {why}")
     return well
 
 
@@ -140,7 +148,7 @@ def show_recheck(score: Score, before: Score | None, seconds: float) -> None:
 
 
 def _headline(score: Score, seconds: float) -> str:
-    head = f"[bold]{plain(Path(score.submission).name)}[/] at {datetime.now():%H:%M:%S}"
+    head = f"[bold]{_named(Path(score.submission).name)}[/] at {datetime.now():%H:%M:%S}"
     if score.status == "unreadable":
         return f"{head}: [red]cannot be checked[/]. Its next save is looked at."
     points = f"{score.points:g} of {score.max_points:g} points of the visible checks"
@@ -194,34 +202,46 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         ("Submission", "left"), ("Status", "left"), ("Points", "right"), ("%", "right"),
         ("Seconds", "right"), ("Noticed", "left"),
     ):  # fmt: skip
-        whole = name != "Noticed"
-        table.add_column(name, justify=justify, no_wrap=whole)  # type: ignore[arg-type]
+        # where there is little room these two are broken, and no figure is left out for them
+        whole = name not in ("Submission", "Noticed")
+        table.add_column(name, justify=justify, no_wrap=whole, overflow="fold")  # type: ignore[arg-type]
     for name, score in zip(
         feedback.page_names([Path(score.submission) for score in scores]), scores, strict=True
     ):
         style = "" if score.status == "graded" else "red"
         noticed = plain(textwrap.shorten("".join(score.problems[:1]), 60, placeholder="…"))
         points = f"{score.points:g} / {score.max_points:g}"
-        row = (plain(name), score.status, points, f"{score.percent:.0f}", f"{score.seconds:.1f}")
+        row = (
+            _named(_shortened(name)),
+            score.status,
+            points,
+            f"{score.percent:.0f}",
+            f"{score.seconds:.1f}",
+        )
         table.add_row(*row, noticed, style=style)
     _out.print(table)
     for score in scores:
         if score.status != "graded":
             reason = plain(score.problems[-1] if score.problems else score.status)
-            _err.print(
-                f"[red]{plain(score.submission)}: {score.status}[/] {reason}", soft_wrap=True
-            )
+            name = _named(score.submission)
+            _err.print(f"[red]{name}: {score.status}[/] {reason}", soft_wrap=True)
     if manual := max((score.manual_points for score in scores), default=0.0):
         _out.print(f"Not in these points: free text, up to {manual:g} more, for a person to grade.")
     isolation = ", ".join(sorted({score.isolation for score in scores}))
-    text = f"Results: {plain(str(out))} (isolation: {isolation}; repeat with --seed {seed})"
+    text = f"Results: {_named(out)} (isolation: {isolation}; repeat with --seed {seed})"
     _out.print(text, soft_wrap=True)
+
+
+def _shortened(name: str) -> str:
+    """Return a name cut to `MAX_NAME` characters: its start and its end, which tell it apart."""
+    end = MAX_NAME // 3
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - end - 1]}…{name[-end:]}"
 
 
 def show_watching(folder: Path, graded: int) -> None:
     """Say that a folder is being watched, and how to end it."""
     before = f"{graded} graded before; " if graded else ""
-    text = f"Watching {plain(str(folder))}: {before}Ctrl-C ends it, with the class's table."
+    text = f"Watching {_named(folder)}: {before}Ctrl-C ends it, with the class's table."
     _out.print(text, soft_wrap=True)
 
 
@@ -233,7 +253,7 @@ def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
         points = f"[red]{score.status}[/] {plain(problem)}"
     newer = ", its newer version" if is_newer else ""
     more = f" [dim]{left} more to grade[/]" if left else ""
-    text = f"{datetime.now():%H:%M:%S} {plain(name)}{newer}: {points}, {score.seconds:.1f} s{more}"
+    text = f"{datetime.now():%H:%M:%S} {_named(name)}{newer}: {points}, {score.seconds:.1f} s{more}"
     _out.print(text, soft_wrap=True)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+
+from autograder.text import one_line, sentence
 
 OK, BELOW, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -65,10 +68,27 @@ def _in_words(error: Exception) -> Told | None:
     if isinstance(error, tuple(known)):
         return Told(str(error))
     if isinstance(error, OSError):
-        return Told(f"{error.filename or 'file'}: {error.strerror or error}")
+        name = one_line(os.fsdecode(error.filename)) if error.filename else "file"
+        return Told(f"{name}: {error.strerror or error}")
     if isinstance(error, Unfinished):
         return Told(str(error), INTERRUPTED if error.interrupted else BELOW)
     return None
+
+
+class Commands(click.Group):
+    """The commands: whatever ends one in words, its own or click's, is fit for a terminal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was typed.
+
+        Raises:
+            click.ClickException: it ended in words, in which no name moves a cursor.
+        """
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = sentence(error.message)  # type: ignore[misc]  # what it shows itself
+            raise
 
 
 class Told(click.ClickException):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from autograder.cli.exits import BELOW, INTERRUPTED, OK, Told, interruptible, told
+from autograder.text import one_line, sentence
 
 PATH = click.Path(path_type=Path)
 DAY = 86_400.0
@@ -186,7 +187,7 @@ def report(folder: Path, form: str, out: Path | None) -> None:
 
     with console.waiting("reading the results"):
         place = reporting.write(folder, form, out, console.warn)
-    click.echo(place)
+    click.echo(one_line(str(place)))
 
 
 @click.command()
@@ -206,7 +207,7 @@ def gradescope(lesson: str, out: Path, checks: Path | None, force: bool) -> None
         raise click.BadParameter(f"{out}: Gradescope takes FILE.zip", param_hint="--out")
     if out.exists() and not force:
         raise Told(f"{out} exists. Choose another --out, or add --force to replace it.")
-    click.echo(archive.build(out, lesson, checks))
+    click.echo(sentence(archive.build(out, lesson, checks)))
 
 
 @click.command()

@@ -24,6 +24,7 @@ from autograder.notebook import NotebookError
 from autograder.reporting import charts, feedback
 from autograder.sandbox.errors import SandboxError
 from autograder.scores import Score
+from autograder.text import one_line
 
 VERSIONS = "versions.json"
 SETTLE = 1.0
@@ -81,7 +82,9 @@ class Desk:
         for path in known:
             if folder not in path.parents:
                 ways = "Name the same folder as before, in the same way, or leave --resume out."
-                raise NotebookError(f"{out} holds {path}, which is not in {folder}. {ways}")
+                raise NotebookError(
+                    f"{out} holds {one_line(str(path))}, which is not in {folder}. {ways}"
+                )
         self._arrivals = Arrivals(folder, known)
         self._graded = _read_versions(out, known)
         """notebook → the digest of the version whose score is in the journal"""
@@ -128,7 +131,7 @@ class Desk:
             known = [Path(submission) for submission in self._journal.scores]
             if was_waiting or path in known:
                 stays = "its score stays" if path in known else "it was not graded"
-                console.warn(f"{path} is gone: {stays}.")
+                console.warn(f"{one_line(str(path))} is gone: {stays}.")
         elif self._running.get(path) != version:
             if self._running.pop(path, None):
                 self._pool.cancel(path)

@@ -19,6 +19,7 @@ from autograder.notebook import NotebookError
 from autograder.reporting import charts, feedback
 from autograder.sandbox.errors import SandboxError
 from autograder.scores import Score
+from autograder.text import one_line
 
 CHART = "class.png"
 
@@ -134,7 +135,7 @@ def _grade_rest(out: Path, paths: Sequence[Path], pool: Pool, journal: Journal) 
     if strangers:
         example = min(strangers)
         ways = "Name the same notebooks as before, in the same way, or leave --resume out."
-        raise NotebookError(f"{out} holds {example}, which is not among PATHS. {ways}")
+        raise NotebookError(f"{out} holds {one_line(example)}, which is not among PATHS. {ways}")
     pages = dict(zip(map(str, paths), feedback.page_names(paths), strict=True))
     left = [path for path in paths if str(path) not in journal.scores]
     with console.progress(len(paths), done=len(paths) - len(left)) as advance:

@@ -32,6 +32,7 @@ from autograder.sandbox import inner_wall, launch, zygote
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Ahead, Sandbox
 from autograder.scores import Score
+from autograder.text import one_line
 
 GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
@@ -252,7 +253,7 @@ def _outcome(judge: _Judge, isolation: str) -> Score | None:
     if in_time and judge.tries < 2:
         return None
     tried = f" Tried {judge.tries} times." if judge.tries > 1 else ""
-    problem = f"{judge.path}: could not be graded ({answer}).{tried}"
+    problem = f"{one_line(str(judge.path))}: could not be graded ({answer}).{tried}"
     status = "crashed" if in_time else "timeout"
     return Score(str(judge.path), "", status, isolation, 0.0, (problem,))
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from autograder.catalogue.questions import Flashcard
 from autograder.learner.cards import Counts, Sitting, local
+from autograder.text import sentence
 
 # Not `console`, which would import torch: the first question comes at once.
 _out = Console(highlight=False)
@@ -23,7 +24,7 @@ REVEAL, STOP = ("\r", "\n", " "), ("q", "Q", "\x04")
 
 def warn(text: str) -> None:
     """Print a warning to stderr."""
-    _err.print(f"[bold yellow]{escape(text)}[/]")
+    _err.print(f"[bold yellow]{escape(sentence(text))}[/]")
 
 
 def run(sitting: Sitting, key: Callable[[], str] = click.getchar) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autograder.text import clean, harmless, one_line
+from autograder.text import clean, harmless, one_line, sentence
 
 
 def test_what_could_move_a_terminal_or_break_a_file_is_replaced():
@@ -30,6 +30,11 @@ def test_what_people_write_stays(text):
 
 def test_a_name_is_one_line_and_half_characters_are_told():
     assert one_line("a\nb\t\udcff") == "a\ufffdb\ufffd\\udcff"
+
+
+def test_a_further_line_of_a_sentence_is_set_in():
+    assert sentence("one\ntwo\x1b") == "one\n    two\ufffd"
+    assert sentence("lora.ipynb: no notebook.") == "lora.ipynb: no notebook."
 
 
 def test_it_is_cut_where_asked():

@@ -1,5 +1,7 @@
 """What the commands print: texts of submissions are never markup, nor commands to a terminal."""
 
+import re
+
 import pytest
 
 from autograder.cli import console
@@ -23,7 +25,7 @@ def wide(monkeypatch):
 
 def test_plain_drops_what_moves_a_cursor_and_keeps_the_rest():
     expect_harmless(console.plain(ODD))
-    assert console.plain("α × ✓ – 例\n\tb") == "α × ✓ – 例\n\tb"
+    assert console.plain("α × ✓ – 例\n\tb") == "α × ✓ – 例\n    \tb"
 
 
 def test_a_score_is_printed_as_it_is(capsys):
@@ -45,6 +47,34 @@ def test_a_class_is_printed_with_what_went_wrong(capsys, tmp_path):
     assert "good" in said.out and "graded" in said.out and "62" in said.out
     assert "nested" in said.out and "--seed 7" in said.out
     assert "unreadable" in said.err and "[red]x[/red]" in said.err
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_long_name_takes_no_figure_s_room(capsys, monkeypatch, tmp_path, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    long = score("class/" + "n" * 200 + ".ipynb", problems=("It is " + "w" * 100,))
+    console.show_class([score("class/good.ipynb"), long], tmp_path, seed=7)
+    printed = capsys.readouterr().out
+    assert printed.count("2.5 / 4") == 2 and printed.count("62") == 2
+    assert printed.count("graded") == 2 and printed.count("n" * 9)
+
+
+FORGED = "a\nalice: 90 of 90\r\x1b[2J.ipynb"
+
+
+def test_no_name_makes_a_line_of_its_own(capsys, tmp_path):
+    problems = (f"{FORGED} is no notebook.",)
+    lost = score(f"class/{FORGED}", status="unreadable", problems=problems, tasks=())
+    console.show_class([lost], tmp_path, seed=7)
+    console.show_score(lost)
+    console.show_recheck(lost, None, 1.0)
+    console.show_arrival(FORGED, lost, False, 0)
+    console.show_watching(tmp_path / FORGED, 1)
+    console.warn(f"{FORGED} is gone")
+    console.filled([f"{FORGED}: refused"], {tmp_path / FORGED: None})
+    said = "".join(capsys.readouterr())
+    expect_harmless(said)
+    assert "alice: 90 of 90" in said and not re.search("^alice", said, re.MULTILINE)
 
 
 def test_a_catalogue_is_printed(capsys):
