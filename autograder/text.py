@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import unicodedata
 
 _TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC)}
@@ -38,8 +40,30 @@ def _is_shown(sign: str) -> bool:
     return not (is_none or control or number in _TURNING)
 
 
+_NUMBER = r"[-+] *\d[\d.]*(?:e[-+]?\d+)? *(?:[)\]},]|$)"
+_CELL = re.compile(rf'(?:^|[;|\t\n\r]|,(?! *{_NUMBER}))(?=[ "]*[-=+@])')
+"""Where a formula would start a cell, whichever sign a spreadsheet splits at; [1, -2] has none."""
+
+
 def harmless(text: str) -> str:
-    """Return a text as no spreadsheet takes it for a formula: with an apostrophe where it might."""
-    seen = (sign for sign in text if not sign.isspace() and unicodedata.category(sign) != "Cf")
-    starts = text[:1].isspace() or next(seen, "") in ("=", "+", "-", "@")
-    return f"'{text}" if starts else text
+    """Return a text of which no spreadsheet takes a part for a formula: with an apostrophe before.
+
+    Spreadsheets split at commas or, in much of the world, semicolons, and some pass over signs that
+    are not seen, or read wide ones as the narrow.
+    """
+    seen = "".join(map(_as_read, text))
+    starts = [found.end() for found in _CELL.finditer(seen)]
+    if text[:1].isspace() and starts[:1] != [0]:
+        starts.insert(0, 0)
+    parts = [text[start:end] for start, end in itertools.pairwise([0, *starts, len(text)])]
+    return "'".join(parts)
+
+
+def _as_read(sign: str) -> str:
+    """Return what a spreadsheet that is not strict may read a sign as."""
+    if sign in "\t\n\r":
+        return sign
+    if sign.isspace() or unicodedata.category(sign) in ("Cf", "Mn", "Me"):
+        return " "
+    plain = unicodedata.normalize("NFKC", sign)
+    return plain if len(plain) == 1 else sign

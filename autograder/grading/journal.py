@@ -159,7 +159,7 @@ def _flush(file: BinaryIO) -> None:
 def write_csv(path: Path, scores: Sequence[Score]) -> None:
     """Write a row a submission, a column a task.
 
-    A name that a spreadsheet would take for a formula is written with an apostrophe before it.
+    Where a spreadsheet would take a part of a name for a formula, an apostrophe is before it.
     """
     tasks = list(dict.fromkeys(task.task for score in scores for task in score.tasks))
     head = ["submission", "lesson", "status", "points", "max_points", "percent", *tasks]

@@ -39,7 +39,7 @@ def checks_csv(scores: Sequence[Score]) -> str:
     """Return a row for each submission and check; what could not be read has one row, and why."""
     rows: list[Sequence[object]] = [CHECKS_HEAD]
     for score in scores:
-        start = (score.submission, score.lesson, score.status)
+        start = (one_line(score.submission), score.lesson, score.status)
         checks = [check for task in score.tasks for check in task.checks]
         rows += [(*start, *_check_row(check)) for check in checks]
         if not checks:
@@ -102,7 +102,9 @@ def canvas_csv(scores: Sequence[Score]) -> str:
     rows: list[Sequence[object]] = [(*CANVAS_HEAD, *(lesson.title for lesson in graded))]
     rows.append((POINTS_POSSIBLE, "", "", "", "", *possible))
     for (who, number), points in students.items():
-        name = who.replace("Points Possible", "Points-Possible")  # would be taken for that row
+        name = one_line(who).replace(
+            "Points Possible", "Points-Possible"
+        )  # would be taken for that row
         login = "" if number else name
         earned = [points.get(lesson.lesson, "") for lesson in graded]
         rows.append((name, number, "", login, "", *earned))

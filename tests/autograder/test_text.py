@@ -3,6 +3,7 @@
 import pytest
 
 from autograder.text import clean, harmless, one_line, sentence
+from tests.fuzz import within
 
 
 def test_what_could_move_a_terminal_or_break_a_file_is_replaced():
@@ -41,11 +42,43 @@ def test_it_is_cut_where_asked():
     assert clean("abcdef", 3) == "abc" and clean("abc", 9) == clean("abc") == "abc"
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@a", " =1", "\t=1", "\n-1", "\u200b=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1", "+1", "-1", "@a", " =1", "\u200b=1", "\u0301=1", "\uff1d1", "\uff0b1", "\uff0d1",
+        "\uff20a", '"=1', ' " =1', "\ta",
+    ],
+    ids=ascii,
+)  # fmt: skip
 def test_no_spreadsheet_takes_it_for_a_formula(text):
     assert harmless(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "a=b", "1", "anna/lora.ipynb"])
+@pytest.mark.parametrize("splits", [";", ",", "|", "\t", "\n"], ids=ascii)
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\uff1d", " =", '"=', "\u200b="], ids=ascii)
+def test_nor_a_part_of_it_wherever_it_splits(splits, start):
+    formula = f"{start}cmd|'/C calc'!A0"
+    assert harmless(f"x{splits}{formula}{splits}y") == f"x{splits}'{formula}{splits}y"
+
+
+def test_looking_for_formulas_takes_a_long_text_no_longer_than_it_is():
+    for text in (
+        " " * 100_000,
+        "\t" * 100_000,
+        "; " * 50_000,
+        ", -1" * 30_000,
+        ",-" + "1" * 99_999,
+    ):
+        with within(2.0):
+            harmless(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "a=b", "1", "anna/lora.ipynb", "[1, -2, 3.5e-4]", "got (2, -1)", "rank; alpha",
+        "It is off by -0.25: f(x=1, y=2) is lower, not higher.\n  x | y\n  a-b", 'say "=1"',
+    ],
+)  # fmt: skip
 def test_other_texts_stay_as_they_are(text):
     assert harmless(text) == text
