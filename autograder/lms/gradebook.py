@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
 import logging
 import os
 import stat
@@ -221,9 +220,7 @@ def _odd(folder: Path) -> str:
 
 def _student(place: Path) -> str:
     """Return what a notebook's student is called here: of two who differ, no two the same."""
-    name = submission_names.student(str(place))[0]
-    kept = feedback.safe(name)
-    return kept if kept == name else f"{kept}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:6]}"
+    return feedback.own(submission_names.student(str(place))[0])
 
 
 def _copy(path: Path, target: Path, force: bool) -> None:

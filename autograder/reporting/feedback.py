@@ -5,6 +5,7 @@ Every text that comes from a submission is escaped by jinja2; a page loads and r
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ MARKS = {
 
 MAX_NAME = 80
 """Bytes of a submission's name, and of its folder's, in the name of its page."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
+"""Names that are devices' on Windows, whatever their suffix."""
 
 
 def _fit(value: object) -> object:
@@ -88,12 +91,15 @@ def render(template: str, **values: object) -> str:
 
 
 def page_names(paths: Sequence[Path]) -> list[str]:
-    """Return a file name, without suffix, for each submission: short, safe and unique."""
+    """Return a file name, without suffix, for each submission: short, safe and unique.
+
+    A name depends on those before it, and on none that comes later.
+    """
     taken: set[str] = set()
     names = []
     for path in paths:
-        stem = safe(path.stem)
-        for name in (stem, f"{safe(path.parent.name)}-{stem}"):
+        stem = own(path.stem)
+        for name in (stem, f"{own(path.parent.name)}-{stem}"):
             if name.casefold() not in taken:
                 break
         number = 2
@@ -105,7 +111,15 @@ def page_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def own(text: str) -> str:
+    """Return a text as a file name that no other text has: one with odd signs gets a number."""
+    kept = safe(text)
+    number = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return kept if kept == text else f"{kept}-{number}"
+
+
 def safe(text: str) -> str:
     """Return a text as part of a file name, on any system."""
     kept = re.sub(r"[^\w.-]+", "_", text).strip("._").encode()[:MAX_NAME]
-    return kept.decode(errors="ignore") or "submission"
+    name = kept.decode(errors="ignore") or "submission"
+    return f"_{name}" if _RESERVED.match(name) else name

@@ -152,9 +152,11 @@ def test_the_verdict_says_nothing_of_later_where_nothing_is_hidden():
         (["a/lora.ipynb", "x/a/lora.ipynb", "y/a/lora.ipynb"], ["lora", "a-lora", "a-lora-2"]),
         (["a/Lora.ipynb", "b/lora.ipynb"], ["Lora", "b-lora"]),
         (["../../etc/passwd"], ["passwd"]),
-        (["a/_.ipynb"], ["submission"]),
-        (["a/<b>&.ipynb"], ["b"]),
-        (["a/" + "x" * 300 + ".ipynb"], ["x" * 80]),
+        (["a/_.ipynb"], ["submission-d2e2ad"]),
+        (["a/<b>&.ipynb"], ["b-b5400d"]),
+        (["a/" + "x" * 300 + ".ipynb"], ["x" * 80 + "-0d4e2c"]),
+        (["a/ alice.ipynb", "a/alice.ipynb"], ["alice-e50d4c", "alice"]),
+        (["a/Émile-2.ipynb", "a/an_na.v1.ipynb"], ["Émile-2", "an_na.v1"]),
     ],
     ids=str,
 )
@@ -164,10 +166,20 @@ def test_names_of_pages(paths, names):
 
 def test_names_of_pages_are_safe_and_unique_whatever_the_files_are_called():
     odd = ["/", "..", "a\nb", "con", "\ud800", "é", "é.ipynb", "a b", "a_b", "", "-rf", "-rf"]
+    odd += ["NUL", "nul.tar.gz", "aux.", "com1", "LPT9.x"]
     names = feedback.page_names([Path(path) for path in odd])
     assert len({name.casefold() for name in names}) == len(odd)
     for name in names:
         assert name and name.encode("utf-8") and not set(name) & set('/\\\n\0<>:"|?*')
+        device = name.partition(".")[0].casefold()
+        assert device not in ("con", "nul", "aux", "com1", "lpt9") and name[-1] not in ". "
+
+
+def test_a_page_keeps_its_name_whoever_comes_later():
+    odd = ["a/alice", "b/alice", "c/ alice", "alice", "d/b-alice", "con", "nul", " alice"]
+    paths = [Path(f"{name}.ipynb") for name in odd]
+    for count in range(len(paths)):
+        assert feedback.page_names(paths)[:count] == feedback.page_names(paths[:count])
 
 
 FIGURE = Figure("speed", 0.004, 0.003, 0.8, 0.75, 0.7, 0.8, 9)
