@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import glob
+import hashlib
 import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,40 +91,48 @@ class Course:
     ) -> dict[Path, Entry | None]:
         """Return what each of `paths` is in the course; what lies elsewhere is copied into it.
 
-        A notebook ``alice.ipynb`` is the student alice's; one called as its lesson is, as in
-        ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None. A name with
-        odd signs has a number instead of them, the same each time.
+        A notebook ``alice.ipynb`` beside others is the student alice's; one in a folder of its own,
+        as ``alice/lora.ipynb``, is its folder's. What cannot be read, or told, is None, and so are
+        two that would be one student's. A name with odd signs has a number instead of them, the
+        same each time.
 
         Raises:
-            GradebookError: two notebooks are one student's, or another one is there already and
-                `force` is off.
+            GradebookError: another notebook is there already and `force` is off.
         """
-        entries = {path: self._entry(path, lesson) for path in paths}
-        taken: dict[Path, Path] = {}
-        for path, entry in entries.items():
-            if entry is None:
-                continue
-            if (other := taken.setdefault(entry.path, path)) != path:
-                raise GradebookError(
-                    f"{other} and {path} are both {entry.student}'s {entry.assignment}. "
-                    "Name each notebook, or its folder, after its student."
-                )
+        answered = {path: self._lesson(path, lesson) for path in paths}
+        whose = submission_names.students(
+            {str(nbgrader.in_place(path)): found.name for path, found in answered.items() if found}
+        )
+        entries = {path: self._entry(path, found, whose) for path, found in answered.items()}
+        taken = collections.Counter(entry.path for entry in entries.values() if entry)
+        entries = {
+            path: entry if entry and taken[entry.path] == 1 else None
+            for path, entry in entries.items()
+        }
         for path, entry in entries.items():
             if entry is not None and entry.path != nbgrader.in_place(path):
                 _copy(path, entry.path, force)
         return entries
 
-    def _entry(self, path: Path, named: str | None) -> Entry | None:
+    def _lesson(self, path: Path, named: str | None) -> lessons.Lesson | None:
+        """Return what a notebook from elsewhere answers, if it can be read and told."""
+        if nbgrader.in_place(path).is_relative_to(self.submitted):
+            return None
+        try:
+            return lessons.lesson_of(notebook.read(path), named)
+        except (NotebookError, lessons.LessonError):
+            return None
+
+    def _entry(
+        self, path: Path, lesson: lessons.Lesson | None, whose: Mapping[str, tuple[str, str]]
+    ) -> Entry | None:
         place = nbgrader.in_place(path)
         if place.is_relative_to(self.submitted):
             parts = place.relative_to(self.submitted).parts
             return Entry(place, *parts[:2]) if len(parts) == 3 else None
-        try:
-            submission = notebook.read(path)
-            lesson = lessons.lesson_of(submission, named)
-        except (NotebookError, lessons.LessonError):
+        if lesson is None:
             return None
-        assignment, student = lesson.notebook.parent.name, _student(place)
+        assignment, student = lesson.notebook.parent.name, feedback.own(whose[str(place)][0])
         return Entry(
             self.submitted / student / assignment / f"{lesson.name}.ipynb", student, assignment
         )
@@ -216,11 +226,6 @@ def _odd(folder: Path) -> str:
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 return f"{path} is a symbolic link, or no plain file"
     return ""
-
-
-def _student(place: Path) -> str:
-    """Return what a notebook's student is called here: of two who differ, no two the same."""
-    return feedback.own(submission_names.student(str(place))[0])
 
 
 def _copy(path: Path, target: Path, force: bool) -> None:

@@ -7,14 +7,14 @@ https://github.com/instructure/canvas-lms/blob/master/lib/gradebook_importer.rb
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autograder.files import write_whole
-from autograder.notebook import NotebookError
 from autograder.reporting import feedback, measurements, submission_names, summary
 from autograder.scores import CheckResult, Score
 from autograder.text import clean, harmless, one_line
@@ -73,31 +73,32 @@ def _csv(rows: Iterable[Sequence[object]], plain: Sequence[str] = ()) -> str:
 # ------------------------------------------------------------------------------------------- Canvas
 
 
-def canvas_csv(scores: Sequence[Score]) -> str:
+def canvas_csv(scores: Sequence[Score], warn: Callable[[str], None]) -> str:
     """Return what Canvas's gradebook imports: a row a student, a column a lesson.
 
     Canvas finds a student by ID (its own number for the user), else by SIS Login ID, else by name.
     A notebook that came out of Canvas's "Download Submissions" bears the first in its file name. Of
     any other we know the name of its folder, or of its file, and give it as login and as name: call
-    them by the students' logins. What could not be read has no score, which Canvas leaves as it is.
-    The points are those of the checks; a person's for free text are not in them.
-
-    Raises:
-        NotebookError: a student has two submissions in one lesson.
+    them by the students' logins. What could not be read has no score, which Canvas leaves as it is;
+    nor has one of two submissions in a lesson that are one student's, of which `warn` tells. The
+    points are those of the checks; a person's for free text are not in them.
     """
     graded = summary.summarise(scores)
+    whose = submission_names.students({score.submission: score.lesson for score in scores})
+    read = [score for score in scores if score.status != "unreadable"]
+    counts = collections.Counter((whose[score.submission], score.lesson) for score in read)
+    for (student, lesson), count in counts.items():
+        if count > 1:
+            warn(
+                f"{one_line(student[0])} has {count} submissions in {lesson}, and Canvas takes one "
+                "score: none of them is in the table. Leave one, or put each student's into a "
+                "folder of their own, and grade again."
+            )
     students: dict[tuple[str, str], dict[str, float]] = {}
     for score in scores:
-        points = students.setdefault(submission_names.student(score.submission), {})
-        if score.status == "unreadable":
-            continue
-        if score.lesson in points:
-            who = one_line(submission_names.student(score.submission)[0])
-            raise NotebookError(
-                f"{who} has two submissions in {score.lesson}, and Canvas takes one score. Leave "
-                "one, or put each student's into a folder of their own, and grade again."
-            )
-        points[score.lesson] = score.points
+        points = students.setdefault(whose[score.submission], {})
+        if counts[whose[score.submission], score.lesson] == 1:
+            points[score.lesson] = score.points
     possible = [max(score.max_points for score in lesson.scores) for lesson in graded]
     rows: list[Sequence[object]] = [(*CANVAS_HEAD, *(lesson.title for lesson in graded))]
     rows.append((POINTS_POSSIBLE, "", "", "", "", *possible))

@@ -62,7 +62,7 @@ def write(folder: Path, form: str, out: Path | None, warn: Callable[[str], None]
     elif form == "csv":
         text = exports.checks_csv(found.scores)
     else:
-        text = exports.canvas_csv(found.scores)
+        text = exports.canvas_csv(found.scores, warn)
     if place.is_dir():
         raise NotebookError(f"{place} is a folder. Name a file with --out.")
     write_whole(place, text.encode("utf-8", "backslashreplace"))

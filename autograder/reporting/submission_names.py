@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from autograder.catalogue import lessons
@@ -53,24 +53,62 @@ _FROM_CANVAS = re.compile(r"([^_]+)_(?:LATE_)?(\d+)_(\d+)_.+", re.DOTALL)
 """A file that Canvas's "Download Submissions" wrote: name, user's id, file's id, file's name."""
 
 
-def student(submission: str) -> tuple[str, str]:
-    """Return whose a submission is: a name, and Canvas's number for the user where that is known.
+def students(lesson_of: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return whose each submission is: a name, and Canvas's number for the user where that is told.
 
-    The name is the file's, or, where the file is named after its lesson, the nearest folder's that
-    is not: as in anna/lora.ipynb, anna.ipynb, and nbgrader's submitted/anna/lora/lora.ipynb.
+    Folders that all share, and those that hold a class each, are passed over. What comes next is a
+    student's: a folder, whatever the files in it are called, or a file that lies beside others'.
+    Nobody is called as a lesson: anna has anna/lora.ipynb and submitted/anna/04_lora/any.ipynb.
+
+    Args:
+        lesson_of: submission -> the lesson that it answers, empty where that is not known.
     """
+    own = {submission: _own(submission, len(lesson_of) == 1) for submission in lesson_of}
+    depth: dict[str, int] = {}
+    waiting = [(0, list(lesson_of))]
+    while waiting:
+        level, group = waiting.pop()
+        below: dict[str, list[str]] = collections.defaultdict(list)
+        for submission in group:
+            below[own[submission][level]].append(submission)
+        are_classes = sum(_is_class(each, lesson_of) for each in below.values())
+        is_shared = len(below) == 1 and len(group) == len(lesson_of)
+        is_passed = is_shared or 2 * are_classes >= len(below)  # not by one who puts in more files
+        for members in below.values():
+            deeper = [each for each in members if is_passed and level + 1 < len(own[each])]
+            depth.update(dict.fromkeys(members, level))
+            if deeper:
+                waiting.append((level + 1, deeper))
+    return {
+        submission: _named(submission, own[submission][depth[submission]]) for submission in own
+    }
+
+
+def _own(submission: str, is_alone: bool) -> tuple[str, ...]:
+    """Return the parts of a path that may be a student's name; a lone one's may be nbgrader's."""
     parts = _parts(submission)
-    found = _FROM_CANVAS.fullmatch(parts[-1])
-    if found:
-        return found[1], found[2]
+    if is_alone and parts[-2:-1] and parts[-2] in _assignments():
+        parts = parts[:-1]
     own = [part for part in parts if part not in _lesson_names() and part not in ("/", "..")]
-    return (own or parts)[-1], ""
+    return tuple(own) or parts[-1:]
+
+
+def _is_class(submissions: Sequence[str], lesson_of: Mapping[str, str]) -> bool:
+    """Return whether there are more than one of a lesson."""
+    answered = [lesson_of[each] for each in submissions if lesson_of[each]]
+    return len(set(answered)) < len(answered)
+
+
+def _named(submission: str, part: str) -> tuple[str, str]:
+    found = _FROM_CANVAS.fullmatch(part) if part == _parts(submission)[-1] else None
+    return (found[1], found[2]) if found else (part, "")
+
+
+@functools.cache
+def _assignments() -> frozenset[str]:
+    return frozenset(lesson.notebook.parent.name for lesson in lessons.catalogue())
 
 
 @functools.cache
 def _lesson_names() -> frozenset[str]:
-    return frozenset(
-        name
-        for lesson in lessons.catalogue()
-        for name in (lesson.name, lesson.notebook.parent.name)
-    )
+    return _assignments() | {lesson.name for lesson in lessons.catalogue()}
