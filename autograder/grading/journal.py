@@ -47,14 +47,26 @@ def load(folder: Path) -> Results:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                score = revived(line)
-            except ValueError as error:
+                score = _read(path, number, line)
+            except NotebookError:
                 if not line.endswith(b"\n"):
                     return Results(tuple(scores.values()), False, cut=True)
-                way = "Grade again, with this version, into another --out."
-                raise NotebookError(f"{path}, line {number}: no result ({error}). {way}") from None
+                raise
             scores[score.submission] = score
     return Results(tuple(scores.values()), (folder / SCORES).exists())
+
+
+def _read(path: Path, number: int, line: bytes) -> Score:
+    """Return the score of a line.
+
+    Raises:
+        NotebookError: it is no result.
+    """
+    try:
+        return revived(line)
+    except ValueError as error:
+        way = "Grade again, with this version, into another --out."
+        raise NotebookError(f"{path}, line {number}: no result ({error}). {way}") from None
 
 
 class Journal:
@@ -70,7 +82,7 @@ class Journal:
         """Begin a journal in `folder`, or go on with the one that is there.
 
         Raises:
-            NotebookError: another run writes there.
+            NotebookError: another run writes there, or a line of it is no result.
             OSError: it cannot be opened.
         """
         self.scores: dict[str, Score] = {}
@@ -82,19 +94,25 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise NotebookError(f"{folder}: another run is writing there. Wait for it.") from None
-        self._file.truncate(self._recover() if resume else 0)
+        try:
+            self._file.truncate(self._recover() if resume else 0)
+        except NotebookError:
+            self._file.close()
+            raise
         _flush(self._file)
 
     def _recover(self) -> int:
-        """Take in the lines that are whole; return where the last of them ends."""
+        """Take in the lines that are whole; return where the last of them ends.
+
+        Raises:
+            NotebookError: one of them is no result.
+        """
         end = 0
         self._file.seek(0)
-        for line in self._file:
-            try:
-                score = brief(revived(line))
-            except ValueError:
+        for number, line in enumerate(self._file, start=1):
+            if not line.endswith(b"\n"):
                 break
-            self._note(score, end, len(line))
+            self._note(_read(self._path, number, line), end, len(line))
             end += len(line)
         return end
 

@@ -176,10 +176,10 @@ class Pool:
             self._warm = self._start()
             self._discard()
         judge = self._ready or self._forked(ahead=0)
+        self._running.append(judge)  # first of all: it is ended whatever comes between
         self._ready = None
         judge.path, judge.tries = path, tries + 1
         judge.deadline = time.monotonic() + self._options.timeout + GRACE
-        self._running.append(judge)
         with contextlib.suppress(OSError):  # it has been killed: its end will tell
             judge.pipe.send((path, tries))
 

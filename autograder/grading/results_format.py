@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+import sys
 from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
@@ -93,9 +93,12 @@ def _revived_check(task: str, entry: dict[str, Any]) -> CheckResult:
     figure = None if entry["figure"] is None else Figure(**entry["figure"])
     if figure is not None:
         measured = (figure.ratio, figure.low, figure.high)
-        known = [value for value in measured if value is not None]
-        for value in (figure.student, figure.reference, figure.bound, *known):
+        is_speed = figure.kind == "speed"
+        needed = [value for value in measured if is_speed or value is not None]
+        for value in (figure.student, figure.reference, figure.bound, *needed):
             _number(value)
+        if figure.bound <= 0 if is_speed else figure.kind != "memory":
+            raise TypeError("no figure")
     return CheckResult(
         task,
         _text(entry["name"]),
@@ -126,7 +129,9 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("not a number")
+    if not abs(value) <= sys.float_info.max:  # as NaN and a whole number of 400 digits
         raise TypeError("not a number")
     return float(value)
 

@@ -1,6 +1,7 @@
 """What a run leaves: its journal, line by line, and a table that no spreadsheet runs."""
 
 import csv
+import functools
 import json
 
 import pytest
@@ -175,6 +176,7 @@ BAD_LINES = {
     "nan": ('"points": 2.0', '"points": NaN'),
     "infinite": ('"points": 2.0', '"points": 1e999'),
     "no number": ('"points": 2.0', '"points": true'),
+    "more than a number": ('"points": 2.0', '"points": 1' + "0" * 400),
     "no list": ('"tasks": [', '"tasks": 3, "x": ['),
     "no object": ('{"schema"', '[{"schema"'),
     "a figure of other fields": ('"figure": null', '"figure": {"x": 1}'),
@@ -188,8 +190,29 @@ def test_a_line_that_is_no_result_is_named(tmp_path, kind):
     first, second = text.splitlines(keepends=True)
     assert BAD_LINES[kind][0] in second
     path.write_text(first + second.replace(*BAD_LINES[kind], 1) + first)
-    with pytest.raises(NotebookError, match=r"results\.jsonl, line 2: no result .*Grade again"):
+    before = path.read_bytes()
+    for way in (journal.load, functools.partial(journal.Journal, resume=True)):
+        with pytest.raises(NotebookError, match=r"results\.jsonl, line 2: no result .*Grade again"):
+            way(tmp_path)
+    assert path.read_bytes() == before, "a run that goes on empties nothing"
+
+
+@pytest.mark.parametrize("change", [{"bound": 0}, {"kind": "size"}, {"ratio": None}], ids=str)
+def test_a_figure_that_cannot_be_drawn_is_no_result(tmp_path, change):
+    figure = {**vars(Figure("speed", 0.1, 0.1, 0.8, 1.0, 1.0, 1.0, 9)), **change}
+    check = CheckResult("t", "a", "A.", "passed", 1.0, 1.0, "", 0.1, False, Figure(**figure))
+    leave(tmp_path, score("a", tasks=(TaskScore("t", "T", 1.0, 1.0, (check,)),)))
+    with pytest.raises(NotebookError, match="no result"):
         journal.load(tmp_path)
+
+
+def test_a_run_that_goes_on_writes_no_two_results_into_one_line(tmp_path):
+    path = leave(tmp_path, score("a"), score("b"), finished=False)
+    path.write_bytes(path.read_bytes()[:-1])
+    with journal.Journal(tmp_path, resume=True) as kept:
+        assert list(kept.scores) == ["a"]
+        kept.add(score("b"))
+    assert len(journal.load(tmp_path).scores) == 2
 
 
 @pytest.mark.parametrize("line", [b"[" * 100_000, b"null", b"7", b"\xff", b"{}", b""])

@@ -255,3 +255,13 @@ def test_a_run_that_is_left_early_leaves_no_process(sandbox, notebooks):
     next(scores)
     scores.close()
     assert settles(lambda: descendants() <= before)
+
+
+def test_an_error_between_fork_and_first_word_hangs_nobody(sandbox, notebooks):
+    before = descendants()
+    broken = replace(QUICK, timeout="x")  # as no check of the settings should let through
+    start = time.monotonic()
+    with pytest.raises(TypeError), Pool(lambda: sandbox, broken, 1) as begun:
+        begun.begin(notebooks[0])
+    assert time.monotonic() - start < 10
+    assert settles(lambda: descendants() <= before)
