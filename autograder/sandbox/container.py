@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from autograder.sandbox.errors import SandboxError
 UIDS = range(63352, 65520)
 """What is chosen from, apart from `outer_wall.UIDS`: all processes of the chosen one are ended."""
 _WRITABLE = ("/tmp", "/var/tmp", "/dev/shm")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _READABLE = """
 import os, sys
 paths = sys.stdin.buffer.read().split(b"\\0")
@@ -105,10 +107,58 @@ def end(uid: int) -> None:
     # by the kernel in one sweep, which no fork escapes: everything but the sender itself
     sweep = ["/bin/sh", "-c", "kill -9 -1"]
     subprocess.run(sweep, user=uid, group=uid, extra_groups=[], check=False, capture_output=True)
-    for top in _WRITABLE:
-        for folder, folders, names in os.walk(top, topdown=False):
-            for name in (*names, *folders):
-                path = Path(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # somebody else's, gone meanwhile
-                    if path.lstat().st_uid == uid:
-                        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    for top in filter(os.path.isdir, _WRITABLE):
+        for _, folders, names, inside in os.fwalk(top):
+            left = {name for name in (*names, *folders) if _owner(name, inside) == uid}
+            for name in left:
+                with contextlib.suppress(OSError):  # what still resists ends with the container
+                    _remove(name, inside)
+            folders[:] = [name for name in folders if name not in left]
+
+
+def _owner(name: str, folder: int) -> int | None:
+    """Return whose something in an open folder is, or None where it is gone."""
+    with contextlib.suppress(OSError):
+        return os.lstat(name, dir_fd=folder).st_uid
+    return None
+
+
+def _remove(name: str, folder: int) -> None:
+    """Remove a file, or a folder that may be deeper than any path: step by step, down and up.
+
+    Raises:
+        OSError: some of it cannot be removed.
+    """
+    if not stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode):
+        os.unlink(name, dir_fd=folder)
+        return
+    here = os.open(name, _FOLDER, dir_fd=folder)
+    try:
+        below = [(name, _emptied(here))]
+        while below:
+            name, folders = below[-1]
+            if folders:
+                here = _stepped(here, folders[-1])
+                below.append((folders.pop(), _emptied(here)))
+            else:
+                below.pop()
+                here = _stepped(here, "..")
+                os.rmdir(name, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _emptied(folder: int) -> list[str]:
+    """Remove the files in an open folder; return the folders in it."""
+    entries = list(os.scandir(folder))
+    folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in {entry.name for entry in entries}.difference(folders):
+        os.unlink(name, dir_fd=folder)
+    return folders
+
+
+def _stepped(here: int, name: str) -> int:
+    """Open a folder beside or below an open one, which is closed."""
+    there = os.open(name, _FOLDER, dir_fd=here)
+    os.close(here)
+    return there

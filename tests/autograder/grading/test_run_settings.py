@@ -39,6 +39,7 @@ def test_what_are_no_settings_of_ours_is_refused_in_words(tmp_path, text):
         ("task_timeout", None), ("task_timeout", True), ("memory", -5), ("memory", 1.5),
         ("seed", "1"), ("seed", -1), ("lesson", 3), ("checks", ["x"]), ("by_version", 1),
     ],
+    ids=lambda part: str(part)[:12],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused_in_words(tmp_path, name, value):
     write_run(tmp_path, Options())

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from autograder.cli import main
-from autograder.sandbox import container
+from autograder.sandbox import container, outer_wall
 from tests.conftest import ROOT, lora, settles, write_notebook
 
 # of this run alone: one that was killed may have left its own
@@ -177,3 +177,36 @@ def test_nothing_is_read_changed_or_left_in_a_container(image):
     assert any("made: " in problem for problem in score["problems"]), score["problems"]
     assert "LOOT" not in json.dumps(score), score["problems"]
     assert "MemoryError" in json.dumps(score)
+
+
+@as_root
+def test_what_a_submission_leaves_ends_however_deep_and_odd_it_is(tmp_path, monkeypatch):
+    """As its uid: folders deeper than any path may be, without rights, links out, odd names."""
+    uid = outer_wall.unused_uid(container.UIDS)
+    top = tmp_path / "tmp"
+    (top / "somebody").mkdir(parents=True)
+    (top / "somebody" / "else").write_text("stays")
+    (tmp_path / "outside").write_text("stays")
+    at = os.open(top, os.O_RDONLY)
+    for number in range(60):
+        name = f"{number % 7}" * 200
+        os.mkdir(name, dir_fd=at)
+        os.chown(name, uid, uid, dir_fd=at)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+        os.chown("file", uid, uid, dir_fd=at)
+        at, before = os.open(name, os.O_RDONLY, dir_fd=at), at
+        os.close(before)
+    os.close(at)
+    for name in ("shut", "a\nb", "\udcff"):
+        (top / name).mkdir()
+        (top / name / "link").symlink_to(tmp_path)
+        (top / name / "other").symlink_to(tmp_path / "outside")
+        for path in (top / name / "link", top / name / "other", top / name):
+            os.lchown(path, uid, uid)
+        (top / name).chmod(0)
+    os.mkfifo(top / "somebody" / "fifo")
+    os.chown(top / "somebody" / "fifo", uid, uid)
+    monkeypatch.setattr(container, "_WRITABLE", (str(top), str(tmp_path / "nowhere")))
+    container.end(uid)
+    assert [path.name for path in top.rglob("*")] == ["somebody", "else"]
+    assert (tmp_path / "outside").read_text() == "stays"
