@@ -6,7 +6,8 @@ import itertools
 import re
 import unicodedata
 
-_TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC)}
+_MARKS = {0x061C, 0x200E, 0x200F}
+_TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC), *_MARKS}
 """Signs that turn the direction of what is around them, or mark what is to be left out."""
 
 

@@ -68,7 +68,7 @@ def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str
         lines += [f"           {line}" for line in seen]
     return {
         "text/html": page.render(task=task, results=results, summary=said),
-        "text/plain": "\n".join(lines),
+        "text/plain": clean("\n".join(lines)),
     }
 
 

@@ -21,6 +21,7 @@ from autograder.notebook import NotebookError
 from autograder.reporting import charts, error_groups, exports, feedback, submission_names, summary
 from autograder.reporting.summary import LessonSummary, TimedCheck
 from autograder.scores import Score, TaskScore
+from autograder.text import clean
 
 SCHEMA = 1
 """Of the report's JSON."""
@@ -79,8 +80,8 @@ def unfinished(found: Results) -> str:
 
 
 def as_json(found: Results) -> dict[str, object]:
-    """Return the statistics of a run, schema 1."""
-    return {
+    """Return the statistics of a run, schema 1; its texts are fit for wherever they are shown."""
+    made = {
         "schema": SCHEMA,
         "finished": found.finished,
         "submissions": len(found.scores),
@@ -91,6 +92,18 @@ def as_json(found: Results) -> dict[str, object]:
         ],
         "lessons": [_lesson_json(lesson) for lesson in summary.summarise(found.scores)],
     }
+    return {key: _fit(value) for key, value in made.items()}
+
+
+def _fit(value: object) -> object:
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {key: _fit(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_fit(each) for each in value]
+    return value
 
 
 def _lesson_json(lesson: LessonSummary) -> dict[str, object]:

@@ -11,7 +11,9 @@ def test_what_could_move_a_terminal_or_break_a_file_is_replaced():
 
 
 @pytest.mark.parametrize(
-    "sign", ["\x07", "\x1b", "\x9b", "\u2028", "\u202e", "\u2066", "\ufeff", "\uffff"], ids=ascii
+    "sign",
+    ["\x07", "\x1b", "\x9b", "\u2028", "\u200f", "\u061c", "\u202e", "\u2066", "\ufeff", "\uffff"],
+    ids=ascii,
 )
 def test_no_sign_that_moves_or_turns_what_is_around_it_is_left(sign):
     assert clean(f"a{sign}b") == one_line(f"a{sign}b") == "a\ufffdb"
