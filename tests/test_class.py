@@ -198,7 +198,10 @@ def autograded(class_: Class) -> Class:
 def graded(
     class_: Class, postgresql: str, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Class, dict[str, dict[str, float]]]:
-    """The same submissions graded by us, into PostgreSQL; with the points of `results.jsonl`."""
+    """The same submissions graded by us, into PostgreSQL; with the points of `results.jsonl`, of
+    what each task is worth where nothing of it is left uncounted.
+    """
+    worth = {task.name: task.points for task in lessons.lesson_named(NOTEBOOK).tasks}
     ours = Class(tmp_path_factory.mktemp("postgresql"), postgresql)
     shutil.copytree(class_.folder / "class/submitted", ours.folder / "class/submitted")
     unreadable = ours.folder / "class/submitted/unreadable" / ASSIGNMENT / f"{NOTEBOOK}.ipynb"
@@ -213,7 +216,8 @@ def graded(
     lines = (ours.folder / "results/results.jsonl").read_text().splitlines()
     return ours, {
         Path(entry["submission"]).parts[-3]: {
-            task["task"]: task["points"] for task in entry["tasks"]
+            task["task"]: worth[task["task"]] * task["points"] / task["max_points"]
+            for task in entry["tasks"]
         }
         for entry in map(json.loads, lines)
         if entry["status"] != "unreadable"
@@ -230,7 +234,7 @@ def test_all_scores_are_equal(autograded, graded):
 
 def test_the_scores_are_what_they_should_be(autograded):
     totals = {student: sum(tasks.values()) for student, tasks in autograded.scores().items()}
-    assert totals["full-marks"] >= 107
+    assert totals["full-marks"] == lessons.lesson_named(NOTEBOOK).max_points
     assert totals["half-done"] == totals["bare"] == totals["hostile"] > 50
     assert totals["untouched"] == totals["tampered"] == 0
     assert 0 < totals["published-mistakes"] < totals["half-done"] < 107
