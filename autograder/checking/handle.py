@@ -8,6 +8,7 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import math
 import os
@@ -164,6 +165,7 @@ class Student:
         The kernel counts them, for the process that answers: nothing in it can lie of them.
         """
         try:
+            self.run(gc.freeze)  # a collection that happens to be due would touch every object
             pid = self._transport.pid
             before = memory_peak.reset(pid)
             value = call()

@@ -18,6 +18,14 @@ def take_beforehand(megabytes):
 def use(megabytes):
     taken[: megabytes << 20] = b"x" * (megabytes << 20)
 
+def collect():
+    gc.collect()
+
+
+def collect():
+    import gc
+    gc.collect()
+
 def leave():
     import os
     os._exit(0)
@@ -40,6 +48,13 @@ def test_memory_that_was_taken_beforehand_is_touched(either):
     _, _, little = student.measured(lambda: student.use(1))
     _, _, much = student.measured(lambda: student.use(30))
     assert much - little > 25 << 20
+
+
+def test_a_collection_touches_little(either):
+    student = either(CELL)
+    _, _, without = student.measured(lambda: student.take(0))
+    _, _, touched = student.measured(student.collect)
+    assert touched - without < 20 << 20
 
 
 def test_what_ends_during_a_measurement_is_reported(submit):
