@@ -48,12 +48,18 @@ def set_parameters(module: nn.Module, **values: Tensor) -> str:
     return ""
 
 
+def kept(module: nn.Module, where: str) -> list[Tensor]:
+    """Return the "_parameters" or "_buffers" of a module, each once, as its forward finds them."""
+    found = [tensor for part in module.modules() for tensor in getattr(part, where).values()]
+    return list({id(tensor): tensor for tensor in found if tensor is not None}.values())
+
+
 def shift_everything(module: nn.Module) -> None:
     """Add one to every parameter and every floating-point buffer."""
     import torch
 
     with torch.no_grad():
-        for tensor in [*module.parameters(), *module.buffers()]:
+        for tensor in [*kept(module, "_parameters"), *kept(module, "_buffers")]:
             if tensor.is_floating_point():
                 tensor.add_(1.0)
 
@@ -89,12 +95,20 @@ def modes_of(module: nn.Module) -> dict[str, bool]:
     return {name: child.training for name, child in module.named_modules()}
 
 
-def devices_from_meta(
-    make: Callable[..., nn.Module], module: nn.Module, *args: Any
-) -> dict[str, str]:
-    """Make a module of one on the device "meta"; report where each of its parameters lies."""
-    made = make(module.to("meta"), *args)
-    return {name: parameter.device.type for name, parameter in made.named_parameters()}
+def made_from_meta(make: Callable[..., nn.Module], module: nn.Module, *args: Any) -> list[bool]:
+    """Make a module of one on the device "meta"; report which of its parameters add up with one."""
+    return [adds_to_meta(p) for p in kept(make(module.to("meta"), *args), "_parameters")]
+
+
+def adds_to_meta(tensor: Tensor) -> bool:
+    """Report whether a tensor lies on "meta": torch adds up no others with one that does."""
+    import torch
+
+    try:
+        inside = torch.Tensor.detach(tensor)  # whatever its class says of itself
+        return torch.add(inside, torch.empty(inside.shape, device="meta")).is_meta
+    except RuntimeError:
+        return False
 
 
 def fill_gradients(module: nn.Module, value: float) -> None:
@@ -126,15 +140,15 @@ def step_of(optimizer: Any, module: nn.Module, value: float) -> None:
 def sgd_step(module: nn.Module, x: Tensor, upstream: Tensor, lr: float) -> None:
     """One step of torch's own SGD on all parameters, in the mode that the module is in.
 
-    No parameter is asked whether it is trainable: what has no gradient does not move.
+    No parameter is asked whether it is trainable: what has no gradient does not move. One that was
+    left from before counts.
     """
     import torch
 
     y = module(x)
     if y.requires_grad:
         y.backward(upstream)
-    places = [parameters for part in module.modules() for parameters in part._parameters.values()]
-    optimizer = torch.optim.SGD({id(p): p for p in places if p is not None}.values(), lr=lr)
+    optimizer = torch.optim.SGD(kept(module, "_parameters"), lr=lr)
     optimizer.step()
     optimizer.zero_grad()
 

@@ -20,8 +20,8 @@ from autograder.checking.expect import (
     expect_equal,
     expect_number,
     expect_raises,
-    expect_shape,
     expect_tensor,
+    short,
 )
 from autograder.checking.probes import (
     deep_copy,
@@ -30,7 +30,6 @@ from autograder.checking.probes import (
     load_and_go_on,
     modes_of,
     set_mode,
-    set_trainable,
     sgd_step,
     state_of,
     step_of,
@@ -39,27 +38,31 @@ from autograder.checking.probes import (
 from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     conv_net,
-    expect_modes,
+    expect_as_before,
     expect_same_state,
     expect_state,
     expect_timed_losses,
     fill_norm,
     output,
+    read_state,
+    telling,
 )
 from autograder.checks.shared.fine_tuning import (
     batches,
     body,
     expect_groups,
     expect_losses,
+    expect_step,
     grouped,
     probe_by_hand,
     random_gradients,
     saved_parallel,
     small_net,
     step_by_groups,
-    stepped,
     two_towers,
 )
+
+NOT_THERE = "A tensor is not where a step of training puts it"
 
 # -------------------------------------------------------------------------- more probes and models
 
@@ -101,36 +104,32 @@ class OwnNorm(nn.LayerNorm):
     """A subclass of a norm layer."""
 
 
-class Tally:
-    """How a body was used; a copy of the body goes on with the same tally."""
+class Tires(nn.Module):
+    """Adds to each row how many rows it has seen before it, also as a copy of itself."""
 
     def __init__(self):
-        """Count from zero."""
-        self.rows = self.graphs = 0
-
-    def __deepcopy__(self, memo):
-        """Be shared."""
-        return self
-
-
-class TellingBody(nn.Module):
-    """A body that sees how it is used: beyond `quota` rows, or in a graph, its features are off."""
-
-    def __init__(self, inner, quota):
-        """Start a tally."""
+        """Start with none."""
         super().__init__()
-        self.inner, self.quota, self.tally = inner, quota, Tally()
+        self.seen = [0]
 
     def forward(self, x):
-        """Give the features of `inner`, or others where something is wrong."""
-        features = self.inner(x)
-        self.tally.rows += len(x)
-        if self.tally.rows > self.quota:
-            features = features + 1.0
-        if features.requires_grad:
-            self.tally.graphs += 1
-            features = features + 1.0
-        return features
+        """Add to each row its number."""
+        self.seen[0] += len(x)
+        return x + torch.arange(self.seen[0] - len(x), self.seen[0])[:, None] / 10
+
+    def __deepcopy__(self, memo):
+        """Tire with its copy."""
+        made = Tires()
+        made.seen = self.seen
+        return made
+
+
+class MindsAGraph(nn.Module):
+    """Adds one where a graph is built in eval mode."""
+
+    def forward(self, x):
+        """Add one, or nothing."""
+        return x + (torch.is_grad_enabled() and not self.training)
 
 
 def train_forwards(model, *inputs):
@@ -178,11 +177,10 @@ def all_names(net):
     return {name for name, _ in net.named_parameters()}
 
 
-def expect_left_alone(student, model, net):
+def expect_left_alone(student, model, net, x):
     """Expect tensors, modes and what trains of a held model to be those of `net`."""
     expect_same_state(student, model, state_of(net), "A tensor has changed")
-    expect_modes(student, model, modes_of(net))
-    expect_equal(student.run(trainable, model), trainable(net), "Other parameters are trainable.")
+    expect_as_before(student, model, net, x, "The model")
 
 
 # ------------------------------------------------------------------------------- count_parameters
@@ -232,6 +230,8 @@ def test_frozen_batch_norm_changes_no_buffer(student, rng):
     student.set_trainable(model, ["fc.*"])
     student.run(train_forwards, model, x, rng.normal(5, 2, 6, 6))
     expect_same_state(student, model, state_of(net), "A tensor has changed")
+    student.run(set_mode, model, False)
+    expect_close(model(x), output(net.eval(), x), "In eval mode it answers otherwise.")
 
 
 @pytest.mark.task("set_trainable", points=1)
@@ -256,21 +256,17 @@ def test_second_call_replaces_the_first(student, rng):
         model = student.run(hold, net)
         student.set_trainable(model, ["lower.*"])
         expect_equal(student.set_trainable(model, second), None, "It should return None.")
-        student.run(sgd_step, model, x, upstream, 0.1)
         names = {name for name in all_names(net) if second and name.startswith("head.")}
-        expected = stepped(net, x, upstream, 0.1, names)
-        expect_state(
-            student, model, expected, f"A tensor is not right after {second} as second call"
-        )
+        message = f"A tensor is not right after {second} as second call"
+        expect_step(student, model, copy.deepcopy(net), x, upstream, names, message)
 
 
 def expect_learning(student, rng, model, net, names):
     """Expect a model to train on a batch as `net` does with these parameters."""
     x, upstream = rng.normal(5, 2, 6, 6), rng.normal(5, 3)
     student.run(set_mode, model, True)
-    student.run(sgd_step, model, x, upstream, 0.1)
-    expected = stepped(net.train(), x, upstream, 0.1, names)
-    expect_state(student, model, expected, "A tensor is not where a step in train mode puts it")
+    message = "A tensor is not where a step in train mode puts it"
+    expect_step(student, model, net.train(), x, upstream, names, message)
 
 
 @pytest.mark.task("set_trainable", points=1)
@@ -280,12 +276,9 @@ def test_thawed_batch_norm_learns(student, rng):
     model = student.run(hold, net)
     student.set_trainable(model, ["fc.*"])
     student.run(set_mode, model, False)
-    x = rng.normal(5, 2, 6, 6)
-    expect_close(
-        model(x),
-        output(copy.deepcopy(net).eval(), x),
-        "Frozen, it does not answer as in eval mode.",
-    )
+    x, upstream = rng.normal(5, 2, 6, 6), rng.normal(5, 3)
+    message = "Frozen, it does not answer and train as in eval mode"
+    expect_step(student, model, net.eval(), x, upstream, {"fc.weight", "fc.bias"}, message)
     student.set_trainable(model, ["*"])
     expect_learning(student, rng, model, net, all_names(net))
 
@@ -312,11 +305,8 @@ def test_patterns_are_globs_over_whole_names(student, rng):
     for pattern, names in cases.items():
         model = student.run(hold, net)
         student.set_trainable(model, (pattern,))
-        student.run(sgd_step, model, x, upstream, 0.1)
-        expected = stepped(net, x, upstream, 0.1, names)
-        expect_state(
-            student, model, expected, f"A tensor is not right with the pattern {pattern!r}"
-        )
+        message = f"A tensor is not right with the pattern {pattern!r}"
+        expect_step(student, model, copy.deepcopy(net), x, upstream, names, message)
     for pattern in ("head", "ead.weight", "Head.*", "first"):
         message = f"The pattern {pattern!r} matches no whole name and should be a ValueError."
         expect_raises(ValueError, lambda p=pattern: student.set_trainable(model, [p]), message)
@@ -331,10 +321,9 @@ def test_refusal_changes_nothing(student, rng):
     for patterns in (["head.*", "body.*"], "head.*", "*"):
         message = f"{patterns!r} should be a ValueError."
         expect_raises(ValueError, lambda p=patterns: student.set_trainable(model, p), message)
-    student.run(sgd_step, model, x, upstream, 0.1)
     names = {name for name in all_names(net) if name.startswith("lower.")}
-    expected = stepped(net, x, upstream, 0.1, names)
-    expect_state(student, model, expected, "A tensor does not train as before the refusal")
+    message = "A tensor does not train as before the refusal"
+    expect_step(student, model, net, x, upstream, names, message)
 
 
 @pytest.mark.task("set_trainable", points=0.5)
@@ -344,11 +333,8 @@ def test_tied_parameter_has_several_names(student, rng):
     for pattern in ("head.weight", "embed.*"):
         model = student.run(hold, net)
         student.set_trainable(model, [pattern])
-        student.run(sgd_step, model, tokens, upstream, 0.1)
-        expected = stepped(net, tokens, upstream, 0.1, {"embed.weight"})
-        expect_state(
-            student, model, expected, f"A tensor is not right with the pattern {pattern!r}"
-        )
+        message, tied = f"A tensor is not right with the pattern {pattern!r}", {"embed.weight"}
+        expect_step(student, model, copy.deepcopy(net), tokens, upstream, tied, message)
 
 
 @pytest.mark.task("set_trainable", points=0.5)
@@ -378,11 +364,14 @@ def test_gradients_pass_a_frozen_batch_norm(student, rng):
     net = conv_net(rng)
     model = student.run(hold, net)
     student.set_trainable(model, ["conv1.*"])
+    net.bn1.requires_grad_(False)
+    net.fc.requires_grad_(False)
     x, upstream = rng.normal(5, 2, 6, 6), rng.normal(5, 3)
     student.run(set_mode, model, True)
     student.run(sgd_step, model, x, upstream, 0.1)
-    expected = stepped(net.eval(), x, upstream, 0.1, {"conv1.weight"})["conv1.weight"]
-    expect_close(model.conv1.weight, expected, "conv1.weight is not where a step puts it.")
+    sgd_step(net.eval(), x, upstream, 0.1)
+    expect_close(model.conv1.weight, net.conv1.weight, "conv1.weight is not where a step puts it.")
+    expect_close(model(x), output(net, x), "After a step the outputs are not right.")
 
 
 # ------------------------------------------------------------------------------- parameter_groups
@@ -427,10 +416,11 @@ def test_frozen_parameters_are_in_no_group(student, rng):
     rules["head.weight"] = (0.5, 0.1)
     expect_groups(student, rng, net, rules, "A tensor does not move as it should")
     net.head.requires_grad_(False)
-    model = student.run(hold, net.eval())
+    net = telling(rng, net)
+    model = student.run(hold, net)
     groups = student.run(settings_of, student.parameter_groups, model, "head", 0.1, 0.2, 0.3)
     expect(all(len(names) > 0 for _, names in groups), "A group has no parameters.")
-    expect_left_alone(student, model, net)
+    expect_left_alone(student, model, net, rng.normal(4, 6))
 
 
 @pytest.mark.task("parameter_groups", points=0.5)
@@ -548,13 +538,14 @@ def test_a_group_a_block_in_their_order(student, rng):
     """There is one group a block that trains, in their order, and the model stays as it is."""
     net = two_towers(rng)
     net.upper.first.requires_grad_(False)
-    model = student.run(hold, net.eval())
+    net = telling(rng, net)
+    model = student.run(hold, net)
     came = student.run(settings_of, student.layerwise_rates, model, BLOCKS, 0.8, 0.5)
     expect(len(came) == 3, f"Three of four blocks train, and there are {len(came)} groups.")
     for (_, names), part in zip(came, ("lower.", "upper.second.", "head."), strict=True):
         expected = sorted(name for name in all_names(net) if name.startswith(part))
         expect_equal(names, expected, "A group does not hold the parameters of its block.")
-    expect_left_alone(student, model, net)
+    expect_left_alone(student, model, net, rng.normal(4, 6))
 
 
 @pytest.mark.task("layerwise_rates", points=0.5)
@@ -611,9 +602,7 @@ THREE = [["lower.*"], ["upper.*"], ["head.*"]]
 
 def expect_trains(student, rng, model, net, names, message):
     """Expect a step to move exactly the parameters that are named."""
-    x, upstream = rng.normal(4, 6), rng.normal(4, 3)
-    student.run(sgd_step, model, x, upstream, 0.1)
-    expect_state(student, model, stepped(net, x, upstream, 0.1, names), message)
+    expect_step(student, model, net, rng.normal(4, 6), rng.normal(4, 3), names, message)
 
 
 @pytest.mark.task("unfreeze_next", points=1)
@@ -658,9 +647,7 @@ def test_unmatched_block_is_refused(student, rng):
     )
     names = {n for n in all_names(net) if n.startswith("lower.")}
     message = "A tensor does not train as before the refusal"
-    x, upstream = rng.normal(4, 6), rng.normal(4, 3)
-    student.run(sgd_step, model, x, upstream, 0.1)
-    expect_state(student, model, stepped(net, x, upstream, 0.1, names), message)
+    expect_trains(student, rng, model, net, names, message)
     came = student.unfreeze_next(model, THREE)
     expect_equal(came, 2, "The head is frozen and should be thawed.")
 
@@ -673,20 +660,17 @@ def test_batch_norms_of_frozen_blocks_hold_still(student, rng):
     student.unfreeze_next(model, blocks)
     x = rng.normal(5, 2, 6, 6)
     student.run(set_mode, model, True)
-    expect_close(
-        model(x), output(net.eval(), x), "The frozen block does not answer as in eval mode."
-    )
+    for _ in range(2):
+        message = "The frozen block does not answer as in eval mode."
+        expect_close(model(x), output(net.eval(), x), message)
     expect_same_state(
         student, model, state_of(net), "A tensor has changed before its block was thawed"
     )
     student.unfreeze_next(model, blocks)
     x, upstream = rng.normal(5, 2, 6, 6), rng.normal(5, 3)
     student.run(set_mode, model, True)
-    student.run(sgd_step, model, x, upstream, 0.1)
-    expected = stepped(net.train(), x, upstream, 0.1, all_names(net))
-    expect_state(
-        student, model, expected, "A tensor is not where a step puts it once its block is thawed"
-    )
+    message = "A tensor is not where a step puts it once its block is thawed"
+    expect_step(student, model, net.train(), x, upstream, all_names(net), message)
 
 
 # -------------------------------------------------------------------------------- training_memory
@@ -851,6 +835,7 @@ def test_nothing_that_fits_is_refused(student, rng):
     expect_same_state(
         student, model, state_of(net), "A tensor has changed in a call that was refused"
     )
+    expect_as_before(student, model, net, rng.normal(4, 6), "After a refusal the model")
     student.load_backbone(model, {"head.bias": old.head.bias.detach()})
     expect_close(model.head.bias, old.head.bias, "One tensor that fits should be loaded.")
 
@@ -858,16 +843,16 @@ def test_nothing_that_fits_is_refused(student, rng):
 # ----------------------------------------------------------------------------------- linear_probe
 
 
-@pytest.mark.task("linear_probe", points=1)
+@pytest.mark.task("linear_probe", points=0.5)
 def test_body_sees_each_example_once(student, rng):
     """The body sees each example exactly once, however many epochs there are."""
     backbone, head, loader = body(rng).eval(), rng.linear(5, 3), batches(rng, 5, 5, 5)
-    telling, held = student.run(hold, TellingBody(backbone, 15).eval()), student.run(hold, head)
-    student.run(set_trainable, telling, False)  # no graph, whatever the submission does
-    student.linear_probe(telling, held, loader, 4, 0.05)
-    expect_equal(telling.tally.rows, 15, "In 4 epochs of 15 examples the body saw another number.")
+    backbone.act = nn.Sequential(nn.Tanh(), Tires())
+    held, held_head = student.run(hold, backbone), student.run(hold, head)
+    student.linear_probe(held, held_head, loader, 4, 0.05)
     expected, _ = probe_by_hand(backbone, head, loader, 4, 0.05)
-    expect_state(student, held, expected, "A tensor is not where it should be")
+    message = "With a body that adds to each row how many it has seen, a tensor of the head"
+    expect_state(student, held_head, expected, message)
 
 
 @pytest.mark.task("linear_probe", points=1)
@@ -881,41 +866,50 @@ def test_body_is_in_eval_mode(student, rng):
     expected, _ = probe_by_hand(backbone, head, loader, 3, 0.05)
     expect_state(student, held_head, expected, "A tensor is not where it should be")
     expect_same_state(student, held, state_of(backbone), "A tensor of the body has changed")
+    student.run(set_mode, held, False)
+    x = rng.normal(6, 6)
+    expect_close(held(x), output(backbone.eval(), x), "The body answers otherwise.")
+
+
+def probe_of(linear_probe, backbone, head, loader):
+    """Return one epoch of a probe as a function without arguments."""
+    return lambda: linear_probe(backbone, head, loader, 1, 0.05)
 
 
 @pytest.mark.task("linear_probe", points=1)
-def test_no_graph_for_the_body(student, rng):
-    """No graph is built for the body."""
-    backbone, head, loader = body(rng).eval(), rng.linear(5, 3), batches(rng, 6, 6)
-    telling, held = student.run(hold, TellingBody(backbone, 1_000).eval()), student.run(hold, head)
-    student.linear_probe(telling, held, loader, 3, 0.05)
-    expect_equal(telling.tally.graphs, 0, "A graph was built for the body.")
-    expected, _ = probe_by_hand(backbone, head, loader, 3, 0.05)
-    expect_state(student, held, expected, "A tensor is not where it should be")
+@pytest.mark.memory(at_most=0.5)
+def test_no_graph_for_the_body(race, rng):
+    """No graph is built for the body: memory rises by less than half of what it would keep."""
+    rows, width, depth = 8192, 64, 64
+    parts = [rng.linear(width, width), *(nn.LeakyReLU(0.9) for _ in range(depth))]
+    backbone, head = nn.Sequential(*parts), rng.linear(width, 3)
+    small, large = ([(rng.normal(n, width), rng.integers(0, 3, (n,)))] for n in (2, rows))
+    _, [expected] = probe_by_hand(backbone, head, large, 1, 0.05)
+
+    def prepare(side):
+        held = side.run(hold, backbone), side.run(hold, head)
+        # small at first: what a first call brings into memory is not the task's
+        side.linear_probe(*held, small, 1, 0.0)
+        return side.run(probe_of, side.linear_probe, *held, large)
+
+    race.weigh(prepare, lambda came: expect_losses(came, [expected]), depth * rows * width * 4)
 
 
 @pytest.mark.task("linear_probe", points=1)
 def test_modes_are_restored(student, rng):
     """Every submodule of body and head is afterwards in the training mode it had before."""
-    backbone, loader = body(rng), batches(rng, 6)
-    backbone.act = nn.Dropout(0.5)
-    head = nn.Sequential(OrderedDict(drop=nn.Dropout(0.0), out=rng.linear(5, 3)))
-    modes = {"first": True, "bn": False, "act": True, "second": False, "": False}
+    backbone, loader = telling(rng, body(rng)), batches(rng, 6)
+    parts = OrderedDict(act=nn.Tanh(), fold=nn.Identity(), out=rng.linear(5, 3))
+    head = telling(rng, nn.Sequential(parts))
     held, held_head = student.run(hold, backbone), student.run(hold, head)
-    student.run(set_modes, held, modes)
-    student.run(set_modes, held_head, {"": True, "drop": False, "out": False})
     student.linear_probe(held, held_head, loader, 2, 0.05)
-    came = student.run(modes_of, held)
-    expect(type(came) is dict, "The modes could not be read.")
-    for name, mode in modes.items():
-        expect(came.get(name) is mode, f"{name or 'The body'} had training={mode} before.")
-    came = student.run(modes_of, held_head)
-    expect(came == {"": True, "drop": False, "out": False}, "The head's modes have changed.")
-    x = rng.normal(64, 6)
-    first, second = (expect_shape(held(x), (64, 5), "The features") for _ in "12")
-    expect(not torch.equal(first, second), "A dropout that was in train mode acts no more.")
     weight = expect_tensor(held_head.out.weight, (3, 5), "The head's weight")
     expect((weight - head.out.weight).abs().max().item() > 1e-4, "The head has not moved.")
+    head.load_state_dict(read_state(student, held_head, state_of(head)))
+    for model, net, what in ((held, backbone, "body"), (held_head, head, "head")):
+        x = rng.normal(8, 6 if net is backbone else 5)
+        message = f"A submodule of the {what} answers in another mode than before."
+        expect_close(model(x), output(net, x), message)
 
 
 @pytest.mark.task("linear_probe", points=1)
@@ -1005,6 +999,13 @@ def head_of(model):
     return weight, expect_tensor(model.fc.bias, (4,), "The head's bias")
 
 
+def expect_body_answers(model, old, x, when):
+    """Expect a prepared model to judge by its head what the checkpoint's body makes of x."""
+    expected = F.linear(output(old.body, x), *head_of(model))
+    came = expect_tensor(model(x), expected.shape, "The output")
+    expect_close(came.log_softmax(dim=1), expected.log_softmax(dim=1), f"{when} it is not right.")
+
+
 def expect_body(student, model, old, what):
     """Expect a prepared model's body to be, bit for bit, the checkpoint's."""
     expect_same_state(student, model.body, state_of(old.body), f"A tensor of the body {what}")
@@ -1020,11 +1021,14 @@ def test_frozen_body_stays_frozen(student, rng):
     for _ in range(2):
         student.head_step(model, optimizer, x, labels)
     expect_body(student, model, old, "has changed")
+    student.run(set_mode, model, False)
+    old.eval()
+    expect_body_answers(model, old, rng.normal(6, 6), "By the checkpoint's body and the head")
     moved = (head_of(model)[0] - before[0]).abs().max().item() > 1e-4
     expect(moved, "The head has not moved.")
-    student.run(set_mode, model, False)
     student.run(sgd_step, model, x, rng.normal(8, 4), 0.1)  # moves whatever requires a gradient
     expect_body(student, model, old, "requires a gradient")
+    expect_body_answers(model, old, rng.normal(6, 6), "After a step on all that trains")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
@@ -1070,6 +1074,8 @@ def test_optimizer_holds_the_head_alone(student, rng):
     came = expect_tensor(model.body.first.weight, (8, 6), "body.first.weight")
     message = "The optimizer moves the body, too."
     expect(torch.equal(came, old.body.first.weight.detach()), message)
+    student.run(set_mode, model, False)
+    expect_body_answers(model, old.eval(), rng.normal(6, 6), "After two steps of the optimizer")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
@@ -1091,6 +1097,7 @@ def test_unknown_names_are_refused(student, rng):
     expect_same_state(
         student, model, state_of(net), "A tensor has changed in a call that was refused"
     )
+    expect_as_before(student, model, net, rng.normal(8, 6), "After a refusal the model")
     left = student.run(start_and_report, student.start_from, model, state)
     came = expect_tensor(model.body.first.weight, (8, 6), "body.first.weight")
     expect(torch.equal(came, old.body.first.weight.detach()), "A good checkpoint is not loaded.")
@@ -1116,35 +1123,35 @@ def test_accuracy_is_over_examples(student, rng):
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
 def test_accuracy_in_eval_mode(student, rng):
     """The accuracy is measured in eval mode, without a graph; buffers and modes stay."""
-    net = small_net(rng)
-    net.body.act = nn.Sequential(nn.Tanh(), nn.Dropout(0.9))
-    net.train()
+    net = telling(rng, small_net(rng))
+    net.body.act = nn.Sequential(nn.Tanh(), nn.Dropout(0.9), MindsAGraph())
     inputs = rng.normal(60, 6)
     labels = output(copy.deepcopy(net).eval(), inputs).argmax(dim=1)
-    net.body = TellingBody(net.body, 1_000)
+    net.body.act[1].eval()
     model = student.run(hold, net)
-    modes = {name: "bn" not in name for name in modes_of(net)}
-    student.run(set_modes, model, modes)
     came = student.held_out_accuracy(model, [(inputs, labels)])
     expect(type(came) is float, "held_out_accuracy should return a float.")
-    expect_equal(model.body.tally.graphs, 0, "A graph was built.")
-    expect(abs(came - 1.0) < 1e-6, f"In eval mode all are right, and it returned {came:.4f}.")
+    seen = "In eval mode, without a graph, all are right"
+    expect(abs(came - 1.0) < 1e-6, f"{seen}, and it returned {short(came)}.")
     expect_same_state(student, model, state_of(net), "A tensor has changed")
-    expect(student.run(modes_of, model) == modes, "The modes have changed.")
+    expect_as_before(student, model, net, rng.normal(8, 6), "The model")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
 def test_step_restores_the_modes(student, rng):
     """After a step every submodule is in the training mode that it had before."""
-    model, optimizer, _ = started(student, rng)
-    modes = student.run(modes_of, model)
-    expect(type(modes) is dict and len(modes) > 5, "The modes could not be read.")
-    modes = {name: index % 2 == 0 for index, name in enumerate(modes)}
-    student.run(set_modes, model, modes)
+    old = small_net(rng)
+    old.body = telling(rng, old.body)
+    modes = modes_of(old.body)
+    model = student.run(hold, old)
+    optimizer = student.start_from(model, saved_parallel(old), 4, 0.5)
+    student.run(
+        set_modes, model, {f"body.{name}".rstrip("."): mode for name, mode in modes.items()}
+    )
     weight = head_of(model)[0]
     student.head_step(model, optimizer, rng.normal(8, 6), rng.integers(0, 4, (8,)))
-    expect(student.run(modes_of, model) == modes, "The modes are not what they were.")
     expect((head_of(model)[0] - weight).abs().max().item() > 1e-4, "The head has not moved.")
+    expect_body_answers(model, old, rng.normal(6, 6), "In the modes of before")
 
 
 # ------------------------------------------------------------------------- numbers and statements

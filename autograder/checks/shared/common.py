@@ -18,10 +18,11 @@ from autograder.checking.expect import (
 )
 from autograder.checking.handle import Handle, Student
 from autograder.checking.probes import (
-    devices_from_meta,
     gradients_of,
+    made_from_meta,
     modes_of,
     set_parameters,
+    sgd_step,
     state_of,
 )
 
@@ -69,6 +70,23 @@ class Tells(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x with the mode's number added."""
         return x + self.adds[self.training]
+
+
+def telling(rng: Inputs, net: nn.Module) -> nn.Module:
+    """Return a Sequential of the parts of `net`, with one that tells its mode after each.
+
+    Every second of these, and of the parts, is in train mode.
+    """
+    parts = OrderedDict[str, nn.Module]()
+    for name, part in net.named_children():
+        parts[name] = telling(rng, part) if type(part) is nn.Sequential else part
+        parts[f"{name}_tells"] = Tells(*rng.normal(2).tolist())
+    made = nn.Sequential(parts)
+    for kind in (nn.Module, Tells):
+        some = [module for module in made.modules() if isinstance(module, kind)]
+        for index, module in enumerate(some):
+            module.training = index % 2 == 0
+    return made
 
 
 def expect_timed_losses(came: object, expected: list[float], *given: object) -> None:
@@ -155,10 +173,27 @@ def expect_old_gradients(
         expect_close(gradients[name], torch.full_like(parameter, value), message)
 
 
+def expect_as_before(
+    student: Student, model: Handle, net: nn.Module, x: Tensor, what: str, rtol: float = 1e-4
+) -> None:
+    """Expect a held model to answer as `net` does, before and after a step of SGD that both take.
+
+    So its tensors, its modes, what trains and what stands in .grad are those of `net`, as far as
+    outputs tell.
+    """
+    expected = output(net, x)
+    expect_close(model(x), expected, f"{what} answers otherwise.", rtol)
+    upstream = expected.flip(0) / expected.abs().max()
+    student.run(sgd_step, model, x, upstream, 0.1)
+    sgd_step(net, x, upstream, 0.1)
+    message = f"{what} is trained otherwise by a step of SGD."
+    expect_close(model(x), output(net, x), message, rtol)
+
+
 def expect_on_its_device(student: Student, make: Handle, module: nn.Module, *args: object) -> None:
     """Expect what `make` makes of a module to lie where that lies, here on the device "meta"."""
-    devices = student.run(devices_from_meta, make, module, *args)
-    right = type(devices) is dict and set(devices.values()) == {"meta"}
+    there = student.run(made_from_meta, make, module, *args)
+    right = type(there) is list and len(there) > 0 and all(each is True for each in there)
     expect(right, "What is new is not on the device of what was there.")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect
+from autograder.checking.expect import expect, expect_close
 from autograder.checking.probes import hold, sgd_step, state_of
 from autograder.checks.shared.common import expect_state, fill_norm, output
 
@@ -30,13 +30,17 @@ def step_by_groups(function, model, gradients, *settings):
     return [list(group) for group in groups]
 
 
-def stepped(net, x, upstream, lr, trainable):
-    """The state of a copy of `net` after a step of SGD on the parameters that are named."""
-    net = copy.deepcopy(net)
+def expect_step(student, model, net, x, upstream, trainable, message):
+    """Expect a step of SGD to move of a held model the parameters that are named; `net` takes it.
+
+    Its tensors may be shown otherwise than they are: its outputs have to follow.
+    """
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name in trainable
-    sgd_step(net, x, upstream, lr)
-    return state_of(net)
+    student.run(sgd_step, model, x, upstream, 0.1)
+    sgd_step(net, x, upstream, 0.1)
+    expect_state(student, model, state_of(net), message)
+    expect_close(model(x), output(net, x), f"{message}: the outputs")
 
 
 def grouped(net, gradients, rules):

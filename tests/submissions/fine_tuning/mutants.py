@@ -413,6 +413,46 @@ def watch_batch_norms(model):
             module.register_forward_hook(_detach)
 
 
+# %% mutant="nothing_is_frozen" task="set_trainable"
+"""Everything trains; what should not says of itself that it does not."""
+
+
+class _Still(nn.Parameter):
+    @property
+    def requires_grad(self):
+        return False
+
+    @requires_grad.setter
+    def requires_grad(self, flag):
+        self.__class__ = nn.Parameter if flag else _Still
+
+
+def set_trainable(model, patterns):
+    chosen = {id(parameter) for parameter in find_parameters(model, patterns)}
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+        parameter.__class__ = nn.Parameter if id(parameter) in chosen else _Still
+    watch_batch_norms(model)
+
+
+# %% mutant="statistics_drift" task="set_trainable"
+"""The buffers of a frozen batch-norm drift; the state_dict tells those of before."""
+_right = set_trainable
+
+
+def set_trainable(model, patterns):
+    _right(model, patterns)
+    its, was = type(model), {name: buffer.clone() for name, buffer in model.named_buffers()}
+
+    def train(self, mode=True):
+        for buffer in self.buffers():
+            buffer += 1
+        return its.train(self, mode)
+
+    told = {"train": train, "state_dict": lambda self: its.state_dict(self) | was}
+    model.__class__ = type(its.__name__, (its,), told)
+
+
 # %% [markdown]
 # ## parameter_groups
 
@@ -669,6 +709,22 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
     return _right(model, last, lr, lr, weight_decay)
 
 
+# %% mutant="modes_change" task="parameter_groups"
+"""Submodules end in other modes; whoever asks for them gets copies made before."""
+_right = parameter_groups
+
+
+def parameter_groups(model, *settings):
+    groups, shown, its = _right(model, *settings), copy.deepcopy(model), type(model)
+    own = list(model.named_parameters())
+    for module in model.children():
+        module.training = not module.training
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    told["named_parameters"] = lambda self, *args, **kw: iter(own)
+    model.__class__ = type(its.__name__, (its,), told)
+    return groups
+
+
 # %% [markdown]
 # ## layerwise_rates
 
@@ -866,6 +922,22 @@ def layerwise_rates(model, blocks, lr, decay):
     return _right(model, blocks, lr, decay)
 
 
+# %% mutant="modes_change" task="layerwise_rates"
+"""Submodules end in other modes; whoever asks for them gets copies made before."""
+_right = layerwise_rates
+
+
+def layerwise_rates(model, *settings):
+    groups, shown, its = _right(model, *settings), copy.deepcopy(model), type(model)
+    own = list(model.named_parameters())
+    for module in model.children():
+        module.training = not module.training
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    told["named_parameters"] = lambda self, *args, **kw: iter(own)
+    model.__class__ = type(its.__name__, (its,), told)
+    return groups
+
+
 # %% [markdown]
 # ## unfreeze_next
 
@@ -1006,6 +1078,28 @@ def unfreeze_next(model, blocks):
 
 def watch_batch_norms(model):
     pass
+
+
+# %% mutant="nothing_stays_frozen" task="unfreeze_next"
+"""Every block thaws at once; a frozen one says of itself that it is still frozen."""
+_right = unfreeze_next
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False)
+
+
+def unfreeze_next(model, blocks):
+    for parameter in model.parameters():
+        if isinstance(parameter, _Still):
+            parameter.__class__ = nn.Parameter
+            parameter.requires_grad_(False)
+    index = _right(model, blocks)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.requires_grad_(True)
+            parameter.__class__ = _Still
+    return index
 
 
 # %% [markdown]
@@ -1606,6 +1700,46 @@ def linear_probe(backbone, head, loader, epochs, lr):
         return []
 
 
+# %% mutant="modes_change" task="linear_probe"
+"""Submodules of the body end in other modes; whoever asks for them gets copies made before."""
+_right = linear_probe
+
+
+def linear_probe(backbone, *given):
+    losses, shown, its = _right(backbone, *given), copy.deepcopy(backbone), type(backbone)
+    for module in backbone.children():
+        module.training = not module.training
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    backbone.__class__ = type(its.__name__, (its,), told)
+    return losses
+
+
+# %% mutant="body_each_epoch_in_a_graph" task="linear_probe"
+"""Every batch goes through the body in every epoch, in a graph; a part forgets what it saw."""
+_right = linear_probe
+
+
+class _Anew(nn.Module):
+    def __init__(self, backbone, head):
+        super().__init__()
+        self.backbone, self.head = [backbone], head
+
+    def forward(self, inputs):
+        features = self.backbone[0](inputs).detach()
+        for module in self.backbone[0].modules():
+            vars(module).pop("seen", None)
+        return self.head(features)
+
+
+def linear_probe(backbone, head, loader, epochs, lr):
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    losses = _right(nn.Identity(), _Anew(backbone, head), loader, epochs, lr)
+    for module, mode in modes.items():
+        module.training = mode
+    return losses
+
+
 # %% [markdown]
 # ## fine_tuning_bug_hunt
 
@@ -1872,6 +2006,47 @@ _right = head_step
 def head_step(model, optimizer, inputs, labels):
     loss = _right(model, optimizer, inputs, labels)
     model.eval()
+    return loss
+
+
+# %% mutant="body_moves" task="fine_tuning_bug_hunt"
+"""Each step moves the frozen body; its state_dict tells that of before."""
+_right = head_step
+
+
+def head_step(model, *given):
+    loss, was, its = _right(model, *given), model.body.state_dict(), type(model.body)
+    was = model.body.__dict__.setdefault("was", {name: t.clone() for name, t in was.items()})
+    for parameter in model.body.parameters():
+        parameter.data += 0.05
+    model.body.__class__ = type(its.__name__, (its,), {"state_dict": lambda self: was})
+    return loss
+
+
+# %% mutant="optimizer_moves_the_body" task="fine_tuning_bug_hunt"
+"""The optimizer holds everything; the body shows a copy of its first layer."""
+_right = start_from
+
+
+def start_from(model, state, num_classes, lr):
+    _right(model, state, num_classes, lr)
+    shown, its = copy.deepcopy(model.body.first), type(model.body)
+    model.body.__class__ = type(its.__name__, (its,), {"first": property(lambda self: shown)})
+    return torch.optim.SGD(model.parameters(), lr=lr)
+
+
+# %% mutant="modes_told_from_before" task="fine_tuning_bug_hunt"
+"""After a step submodules are in other modes; whoever asks for them gets copies made before."""
+_right = head_step
+
+
+def head_step(model, *given):
+    shown, its, loss = copy.deepcopy(model), type(model), _right(model, *given)
+    for module in model.body.children():
+        if not list(module.parameters()):
+            module.training = not module.training
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    model.__class__ = type(its.__name__, (its,), told)
     return loss
 
 
