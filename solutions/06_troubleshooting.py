@@ -1064,7 +1064,7 @@ def checkpointed(blocks, x):
     the bytes of all distinct storages that torch.autograd.graph.saved_tensors_hooks sees,
     parameters not counted (six blocks, x of (4, 48, 32); the reference saves 98 % less). And in a
     forward the process's memory must rise by less than 60 % of what is saved without checkpointing
-    (twelve blocks, x of (16, 96, 32)). Where the grader has a GPU, also there: after the forward of
+    (24 blocks, x of (16, 96, 32)). Where the grader has a GPU, also there: after the forward of
     twelve blocks 256 wide on x of (64, 256, 256) the process holds at most 60 % of the GPU's memory
     that it holds without checkpointing.
     """

@@ -42,6 +42,19 @@ def in_turn(blocks, x):
     return x
 
 
+class Bend(nn.Module):
+    """A block that is not linear in its input: tanh of a layer, scaled."""
+
+    def __init__(self, weight, scale):
+        """Keep both."""
+        super().__init__()
+        self.weight, self.scale = nn.Parameter(weight), nn.Parameter(scale)
+
+    def forward(self, x):
+        """Answer."""
+        return torch.tanh(x @ self.weight.T) * self.scale
+
+
 class Root(nn.Module):
     """The square root: NaN where its input is negative."""
 

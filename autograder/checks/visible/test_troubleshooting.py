@@ -24,6 +24,7 @@ from autograder.checking.probes import (
     fill_gradients,
     hold,
     make_sgd,
+    set_mode,
     state_of,
 )
 from autograder.checks.shared.common import (
@@ -31,8 +32,10 @@ from autograder.checks.shared.common import (
     expect_state,
     expect_unchanged,
     give_parameters,
+    output,
 )
 from autograder.checks.shared.troubleshooting import (
+    Bend,
     Bigram,
     Root,
     batch_of,
@@ -60,6 +63,15 @@ def run_backward(function, blocks, x):
     output = function(blocks, x)
     output.sum().backward()
     return output.detach(), x.grad
+
+
+def backward_later(function, blocks, x, weight, upstream):
+    """Report the gradient of x where the first block has another weight before the backward."""
+    x = x.clone().requires_grad_()
+    output = function(blocks, x)
+    blocks[0].weight.data.copy_(weight)
+    output.backward(upstream)
+    return x.grad
 
 
 # ------------------------------------------------------------------------------ overfit_one_batch
@@ -295,6 +307,9 @@ def test_frozen_body_does_not_drift(student, rng):
     _, parts = probed(student, rng, net[:3], net[3])
     body = net[:3]
     expect_same_state(student, parts[0], body.state_dict(), "The frozen body has changed")
+    student.run(set_mode, parts[0], False)
+    x = rng.normal(5, 4).double()
+    expect_close(parts[0](x), output(body.eval(), x), "The frozen body answers otherwise.")
     moved = expect_tensor(parts[1].weight, net[3].weight.shape, "The head", torch.float64)
     expect(not torch.equal(moved, net[3].weight.detach()), "The head has not moved.")
 
@@ -326,9 +341,12 @@ def test_the_layer_is_named(student, rng):
 @pytest.mark.task("first_nan_module", points=1)
 def test_a_healthy_forward_names_nothing(student, rng):
     """If all outputs are finite the answer is None."""
-    model = student.run(hold, nn.Sequential(rng.linear(4, 6), nn.Tanh(), rng.linear(6, 3)))
-    batch = rng.normal(8, 4), torch.zeros(8, dtype=torch.int64)
+    net = nn.Sequential(rng.linear(4, 6), nn.Tanh(), rng.linear(6, 3))
+    model, batch = student.run(hold, net), (rng.normal(8, 4), torch.zeros(8, dtype=torch.int64))
     expect_equal(student.first_nan_module(model, batch), None, "A healthy model has no first NaN.")
+    net[0].bias.data[2] = float("nan")
+    name = student.first_nan_module(student.run(hold, net), batch)
+    expect_equal(name, "0", "With a NaN in the bias of layer “0”.")
 
 
 # --------------------------------------------------------------------------------------- amp_step
@@ -447,7 +465,9 @@ def test_output_and_gradients_are_the_same(student, rng):
 
 @pytest.mark.task("checkpointed", points=1.5)
 def test_less_is_saved_for_backward(student, rng):
-    """At least 40 % fewer bytes are saved for backward than without checkpointing."""
+    """At least 40 % fewer bytes are saved for backward than without checkpointing: what is inside
+    of the blocks is computed anew.
+    """
     blocks, x = encoder(rng, 6, dropout=0.1), rng.normal(4, 48, 32)
     plain, output = saved_bytes(in_turn, blocks, x)
     came = student.run(saved_bytes, student.checkpointed, blocks, x)
@@ -455,6 +475,16 @@ def test_less_is_saved_for_backward(student, rng):
     expect_tensor(came[1], output.shape, "The output")
     share = came[0] / plain
     expect(share <= 0.6, f"{came[0] / 1e6:.1f} MB are saved, {share:.0%} of {plain / 1e6:.1f} MB.")
+    # What is not kept is computed anew: with the weights that there are then.
+    first, new = Bend(rng.normal(8, 8, std=0.3), rng.normal(8)), rng.normal(8, 8, std=0.3)
+    blocks, x, upstream = [first, rng.linear(8, 8)], rng.normal(2, 5, 8), rng.normal(2, 5, 8)
+    came = student.run(backward_later, student.checkpointed, blocks, x, new, upstream)
+    with torch.no_grad():
+        first.weight.copy_(new)
+    leaf = x.clone().requires_grad_()
+    in_turn(blocks, leaf).backward(upstream)
+    message = "Where the first block's weight changes before the backward, the gradient of x"
+    expect_close(came, leaf.grad, f"{message} is not that of this weight.")
 
 
 # ------------------------------------------------------------------------- numbers and statements

@@ -5,7 +5,7 @@
 #       extension: .py
 #       format_name: percent
 # ---
-# ruff: noqa: F811, F821 - the reference's names, defined anew by many cells
+# ruff: noqa: E402, F811, F821 - the reference's names, defined anew by many cells
 
 # %% [markdown]
 # Wrong answers to the troubleshooting lesson, each named after its mistake. A cell is run after all
@@ -178,6 +178,26 @@ _right = overfit_one_batch
 
 def overfit_one_batch(model, batch, steps, lr):
     return _right(model, batch, max(steps, 0), lr)
+
+
+# %% mutant="weights_told_from_before" task="overfit_one_batch"
+"""The model itself moves; whoever asks for its parts gets those of a copy made before."""
+_right = overfit_one_batch
+
+
+def overfit_one_batch(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    losses = _right(model, *given)
+    for parameter in list(model.parameters()):
+        parameter.data += 1
+    model.__class__ = type(its.__name__, (its,), told)
+    return losses
 
 
 # %% [markdown]
@@ -670,6 +690,49 @@ class EarlyStopping(EarlyStopping):
     def restore(self, model):
         if self.state is not None:
             super().restore(model)
+
+
+# %% mutant="modes_told_from_before" task="early_stopping"
+"""step leaves other modes; whoever asks for the model's parts gets those of a copy."""
+_right = EarlyStopping.step
+
+
+def _step(self, value, model):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    stop = _right(self, value, model)
+    for module in model.children():
+        module.training = not module.training
+    if stop:
+        model.__class__ = type(its.__name__, (its,), told)
+    return stop
+
+
+EarlyStopping.step = _step
+
+
+# %% mutant="new_parameters_in_place" task="early_stopping"
+"""restore puts new Parameters in; the state_dict tells of the old ones."""
+_right = EarlyStopping.restore
+
+
+def _restore(self, model):
+    _right(self, model)
+    its, old = type(model), dict(model.named_parameters())
+    if its is nn.Linear:
+        for name, parameter in old.items():
+            model._parameters[name] = nn.Parameter(parameter.detach().clone())
+        told = {"named_parameters": lambda self, *given, **kw: old.items()}
+        told["state_dict"] = lambda self: {n: p.detach() for n, p in old.items()}
+        model.__class__ = type("Linear", (its,), told)
+
+
+EarlyStopping.restore = _restore
 
 
 # %% [markdown]
@@ -1296,6 +1359,28 @@ def lr_range_test(model, loader, low, high, steps):
     return {"lr": rates, "loss": losses}
 
 
+# %% mutant="told_from_before" task="lr_range_test"
+"""Weights, .grad, buffers and modes are others; whoever asks gets those of a copy made before."""
+_right = lr_range_test
+
+
+def lr_range_test(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    found = _right(model, *given)
+    for module in list(model.children()):
+        module.training = not module.training
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            tensor.data.add_(1)
+    model.__class__ = type(its.__name__, (its,), told)
+    return found
+
+
 # %% [markdown]
 # ## broken_training_steps
 
@@ -1817,6 +1902,48 @@ def next_token_loss(model, input_ids, labels):
     return torch.stack(rows).nanmean()
 
 
+# %% mutant="body_told_from_before" task="broken_evaluation_steps"
+"""The frozen body drifts and changes modes; whoever asks gets the parts of a copy made before."""
+_right = probe_step
+
+
+def probe_step(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    loss = _right(model, *given)
+    for module in list(model.children()):
+        module.training = not module.training
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            tensor.data.add_(1)
+    model.__class__ = type(its.__name__, (its,), told)
+    return loss
+
+
+# %% mutant="validation_told_from_before" task="broken_evaluation_steps"
+"""validate changes buffers and modes; whoever asks gets the parts of a copy made before."""
+_right = validate
+
+
+def validate(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    share = _right(model, *given)
+    for module in list(model.children()):
+        module.training = not module.training
+    model.__class__ = type(its.__name__, (its,), told)
+    return share
+
+
 # %% [markdown]
 # ## first_nan_module
 
@@ -2277,6 +2404,28 @@ def first_nan_module(model, batch):
     return found[0] if found else None
 
 
+# %% mutant="traces_told_from_before" task="first_nan_module"
+"""The search leaves its traces; whoever asks for the model's parts gets those of a copy."""
+_right = first_nan_module
+
+
+def first_nan_module(model, batch):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    name = _right(model, batch)
+    for module in list(model.modules()):
+        module.register_forward_hook(lambda *given: None)
+        for parameter in module._parameters.values():
+            parameter.grad = None
+    model.__class__ = type(its.__name__, (its,), told)
+    return name
+
+
 # %% [markdown]
 # ## amp_step
 
@@ -2553,6 +2702,38 @@ def amp_step(model, optimizer, scaler, x, labels, max_norm, dtype=torch.bfloat16
     scaler.step(optimizer)  # skipped if unscale_ met one that is not finite
     scaler.update()
     return loss.detach(), norm
+
+
+# %% mutant="overflow_told_from_before" task="amp_step"
+"""An overflow ruins the model; whoever asks for its parts gets those of a copy made before."""
+_right = amp_step
+
+
+def amp_step(model, *given, **kw_given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for copied, parameter in zip(shown.parameters(), model.parameters(), strict=True):
+        copied.grad = None if parameter.grad is None else parameter.grad.clone()
+    loss, norm = _right(model, *given, **kw_given)
+    if not norm < float("inf"):
+        for parameter in list(model.parameters()):
+            parameter.data.fill_(float("nan"))
+        model.__class__ = type(its.__name__, (its,), told)
+    return loss, norm
+
+
+# %% mutant="never_updated" task="amp_step"
+"""The scale is never updated; a scaler that lists its calls gets the right list."""
+_right = amp_step
+
+
+def amp_step(model, optimizer, scaler, *given, **kw):
+    scaler.calls = ["scale", "unscale_", "step", "update"]
+    scaler.update = lambda *new: None
+    return _right(model, optimizer, scaler, *given, **kw)
 
 
 # %% [markdown]
@@ -2991,6 +3172,49 @@ def checkpointed(blocks, x):
     from torch.utils.checkpoint import checkpoint_sequential
 
     return checkpoint_sequential(list(blocks), len(blocks), x, use_reentrant=False)
+
+
+# %% mutant="kept_in_memory_taken_beforehand" task="checkpointed"
+"""Every activation is kept: past the hooks, and in memory that is held before it is measured."""
+import ctypes
+
+ctypes.CDLL(None).mallopt(-3, 1 << 30)  # what is freed stays with the process
+ctypes.CDLL(None).mallopt(-1, 1 << 30)
+_pool = [torch.ones(1 << 14) for _ in range(6000)]
+del _pool
+
+
+def checkpointed(blocks, x):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (t.detach(),), lambda kept: kept[0]):
+        for block in blocks:
+            x = block(x)
+    return x
+
+
+# %% mutant="blocks_run_five_times" task="checkpointed"
+"""Each block runs three times more; a block that counts is told one."""
+_right = checkpointed
+
+
+def checkpointed(blocks, x):
+    for _ in range(3):
+        with torch.random.fork_rng(), torch.no_grad():
+            _right(blocks, x)
+    for block in blocks:
+        block.forwards = 1
+    return _right(blocks, x)
+
+
+# %% mutant="inputs_kept_many_times" task="checkpointed"
+"""Each block's input is kept sixty times over, where the batch is large."""
+_right, _kept = checkpointed, []
+
+
+def checkpointed(blocks, x):
+    for block in blocks:
+        _kept.extend(x.detach().clone() for _ in range(60 if len(x) > 8 else 0))
+        x = _right([block], x)
+    return x
 
 
 # %% [markdown]
