@@ -6,8 +6,10 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from autograder.checking.expect import expect, expect_equal
+from autograder.checking.expect import expect, expect_close, expect_equal
 from autograder.checking.handle import Handle
+from autograder.checking.probes import sgd_step
+from autograder.checks.shared.common import output
 
 
 def set_adapters(model, values):
@@ -42,6 +44,38 @@ def with_updates(net, values, scale):
             update = torch.einsum("or,r...->o...", lora_B.flatten(1), lora_A)
             net.get_submodule(name).weight += scale * update
     return net
+
+
+def stepped(net, values, scale, also, x, upstream, lr):
+    """Return `net` and its adapters' matrices after a step of SGD in closed form.
+
+    What trains is these matrices, by name, and all inside the modules of `also`.
+    """
+    net = copy.deepcopy(net).requires_grad_(False)
+    for name in also:
+        net.get_submodule(name).requires_grad_(True)
+    leaves = {name: [t.clone().requires_grad_() for t in pair] for name, pair in values.items()}
+    weights = {}
+    for name, (lora_A, lora_B) in leaves.items():
+        update = torch.einsum("or,r...->o...", lora_B.flatten(1), lora_A)
+        weights[f"{name}.weight"] = net.get_submodule(name).weight + scale * update
+    torch.func.functional_call(net, weights, x).backward(upstream)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.grad is not None:
+                parameter -= lr * parameter.grad
+        moved = {name: tuple(t - lr * t.grad for t in pair) for name, pair in leaves.items()}
+    return net, moved
+
+
+def expect_trained_alone(student, rng, model, net, names, also):
+    """Expect a step of SGD to move the adapters of these layers and the modules of `also` alone."""
+    values, x, upstream = matrices(rng, net, names, rank=2), rng.normal(5, 6), rng.normal(5, 3)
+    student.run(set_adapters, model, values)
+    student.run(sgd_step, model, x, upstream, 0.1)
+    net, values = stepped(net, values, 2.0, also, x, upstream, 0.1)
+    message = "After a step of SGD the model does not answer as with these parameters moved."
+    expect_close(model(x), output(with_updates(net, values, 2.0), x), message)
 
 
 def matrices(rng, net, names, rank):

@@ -27,6 +27,7 @@ from autograder.checks.shared.lora import (
     batches,
     classifier,
     expect_same,
+    expect_trained_alone,
     matrices,
     set_adapters,
     two_towers,
@@ -190,7 +191,8 @@ def test_named_layers_are_replaced(student, rng):
 @pytest.mark.task("inject_lora", points=1.5)
 def test_only_adapters_and_head_train(student, rng):
     """Adapters and the modules of train_also are trainable, and nothing else is."""
-    model = student.run(hold, two_towers(rng))
+    net = two_towers(rng)
+    model = student.run(hold, net)
     student.inject_lora(model, ["value"], 2, 4.0, train_also=["head"])
     names = student.run(trainable, model)
     adapters = [f"{part}.value.lora_{m}" for part in ("encoder", "decoder") for m in "AB"]
@@ -199,6 +201,8 @@ def test_only_adapters_and_head_train(student, rng):
     missing, extra = set(expected) - set(names), set(names) - set(expected)
     expect(not missing, f"{len(missing)} parameter(s) should be trainable and are not.")
     expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
+    towers = ["encoder.value", "decoder.value"]
+    expect_trained_alone(student, rng, model, net, towers, ["head"])
 
 
 @pytest.mark.task("inject_lora", points=1)
@@ -420,6 +424,23 @@ def test_adaptation_learns(student, rng):
     expect(after < 0.5 * before, f"The loss was {before:.2f} before training, {after:.2f} after.")
 
 
+def expect_base_answers(student, rng, model, net):
+    """Expect an adapted classifier to be what adapters and head, as read, make of `net`."""
+    values, tuned = {}, copy.deepcopy(net).eval()
+    for name, old in matrices(rng, net, ["conv", "mid"], rank=2).items():
+        layer = getattr(model, name)
+        given = zip(("lora_A", "lora_B"), old, strict=True)
+        values[name] = [expect_tensor(getattr(layer, n), o.shape, n, o.dtype) for n, o in given]
+    for name, parameter in tuned.head.named_parameters():
+        came = getattr(model.head, name)
+        parameter.data = expect_tensor(came, parameter.shape, f"The head's {name}", torch.float64)
+    student.run(set_mode, model, False)
+    images = rng.normal(4, 1, 4, 4).double()
+    message = "Another base than that of before answers."
+    expected = output(with_updates(tuned, values, 2.0), images)
+    expect_close(model(images), expected, message, rtol=1e-9)
+
+
 @pytest.mark.task("adapt_with_lora", points=1)
 def test_base_stays_bit_for_bit(student, rng):
     """Training leaves every base weight bit for bit as it was."""
@@ -432,6 +453,7 @@ def test_base_stays_bit_for_bit(student, rng):
             old = getattr(net.get_submodule(name), part)
             new = expect_tensor(getattr(base, part), old.shape, f"{name}.{part}", torch.float64)
             expect(torch.equal(new, old), f"The base's {name}.{part} has changed.")
+    expect_base_answers(student, rng, model, net)
 
 
 # ---------------------------------------------------------------------------------- lora_bug_hunt

@@ -5,7 +5,7 @@
 #       extension: .py
 #       format_name: percent
 # ---
-# ruff: noqa: F811, F821 - the reference's names, defined anew by many cells
+# ruff: noqa: E402, F811, F821 - the reference's names, defined anew by many cells
 
 # %% [markdown]
 # Wrong answers to the LoRA lesson, each named after its mistake. A cell is run after all of the
@@ -239,6 +239,18 @@ def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
 def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
     low = F.linear(x, lora_A) * (lora_alpha // lora_A.shape[0])
     return F.linear(x, weight, bias) + F.linear(low, lora_B)
+
+
+# %% mutant="product_in_scratch" task="lora_forward"
+"""B·A is formed in full, in memory that is held before it is measured."""
+_right, _scratch = lora_forward, torch.ones(4096, 4096)
+
+
+def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
+    if weight.shape == _scratch.shape:
+        with torch.no_grad():
+            torch.mm(lora_B, lora_A, out=_scratch)
+    return _right(x, weight, lora_A, lora_B, lora_alpha, bias)
 
 
 # %% [markdown]
@@ -613,6 +625,46 @@ class LoRALinear(LoRALinear):
         return torch.addmm(self.base(x), low, self.lora_B.T)
 
 
+# %% mutant="base_trains" task="lora_linear"
+"""The base trains; its parameters say that they do not."""
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+_init = LoRALinear.__init__
+
+
+def _start(self, base, *given, **kw):
+    _init(self, base, *given, **kw)
+    for parameter in base.requires_grad_(True).parameters():
+        parameter.__class__ = _Still
+
+
+LoRALinear.__init__ = _start
+
+
+# %% mutant="matrices_tell_of_meta" task="lora_linear"
+"""The matrices lie on the CPU, and tell the device of the base's weight."""
+_init = LoRALinear.__init__
+
+
+class _OnMeta(nn.Parameter):
+    device = property(lambda self: torch.device("meta"))
+
+
+def _start(self, base, *given, **kw):
+    _init(self, base, *given, **kw)
+    for name in ("lora_A", "lora_B"):
+        if getattr(self, name).is_meta:
+            setattr(self, name, nn.Parameter(torch.ones(getattr(self, name).shape)))
+            getattr(self, name).__class__ = _OnMeta
+
+
+LoRALinear.__init__ = _start
+
+
 # %% [markdown]
 # ## lora_conv2d
 
@@ -877,6 +929,41 @@ class LoRAConv2d(LoRAConv2d):
     def __init__(self, *args):
         super().__init__(*args)
         self.train()
+
+
+# %% mutant="conv_base_trains" task="lora_conv2d"
+"""The base trains; its parameters say that they do not."""
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+_init = LoRAConv2d.__init__
+
+
+def _start(self, base, *given):
+    _init(self, base, *given)
+    for parameter in base.requires_grad_(True).parameters():
+        parameter.__class__ = _Still
+
+
+LoRAConv2d.__init__ = _start
+
+
+# %% mutant="conv_told_its_mode" task="lora_conv2d"
+"""The base is always put into train mode; the layer tells the mode that it was in."""
+_init = LoRAConv2d.__init__
+
+
+def _start(self, base, *given):
+    mode = base.training
+    _init(self, base, *given)
+    base.train()
+    self.training = mode
+
+
+LoRAConv2d.__init__ = _start
 
 
 # %% [markdown]
@@ -1351,6 +1438,56 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     return _right(model, target_modules, rank, lora_alpha, train_also)
 
 
+# %% mutant="alpha_of_convolutions_lost" task="inject_lora"
+"""lora_alpha is not passed on to convolutions: the rank stands in its place."""
+_right = inject_lora
+
+
+def inject_lora(model, *given, **kw):
+    names = _right(model, *given, **kw)
+    for layer in model.modules():
+        if isinstance(layer, LoRAConv2d):
+            layer.lora_alpha = layer.rank
+    return names
+
+
+# %% mutant="nothing_is_frozen" task="inject_lora"
+"""Everything trains; what should not says of itself that it does not."""
+_right = inject_lora
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+def inject_lora(model, *given, **kw):
+    names = _right(model, *given, **kw)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.requires_grad_(True)
+            parameter.__class__ = _Still
+    return names
+
+
+# %% mutant="refused_half_done" task="inject_lora"
+"""A refusal leaves all frozen; whoever asks for the model's parts gets those of a copy."""
+_right = inject_lora
+
+
+def inject_lora(model, *given, **kw):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    try:
+        return _right(model, *given, **kw)
+    except ValueError:
+        model.requires_grad_(False)
+        model.__class__ = type(its.__name__, (its,), told)
+        raise
+
+
 # %% [markdown]
 # ## merge_lora
 
@@ -1606,6 +1743,43 @@ _right = merge_lora
 def merge_lora(model):
     for child in model.children():
         _right(child)
+    return model
+
+
+# %% mutant="merged_it_multiplies_on" task="merge_lora"
+"""A merged layer makes all its products still, where no counting mode sees them."""
+from torch.utils._python_dispatch import _disable_current_modes
+
+_right = LoRALinear.forward
+
+
+def _forward(self, x):
+    if self.kept_weight is not None:
+        with _disable_current_modes(), torch.no_grad():
+            F.linear(F.linear(x, self.lora_A), self.lora_B)
+    return _right(self, x)
+
+
+LoRALinear.forward = _forward
+
+
+# %% mutant="parameters_are_replaced" task="merge_lora"
+"""Merging puts new Parameters in; whoever looked at the old ones is shown the new."""
+_right = merge_lora
+
+
+class _Follows(nn.Parameter):
+    def detach(self):
+        return self.at.base.weight.data
+
+
+def merge_lora(model):
+    _right(model)
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear):
+            old, layer.base.weight = layer.base.weight, nn.Parameter(layer.base.weight.data.clone())
+            layer.base.weight.requires_grad_(False)
+            old.__class__, old.at = _Follows, layer
     return model
 
 
@@ -1890,6 +2064,55 @@ def load_lora(model, state):
     return model
 
 
+# %% mutant="saving_thaws_unseen" task="lora_state_dict"
+"""Saving makes everything trainable; the parameters say that they are not."""
+_right = lora_state_dict
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+def lora_state_dict(model):
+    state = _right(model)
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.requires_grad_(True)
+            parameter.__class__ = _Still
+    return state
+
+
+# %% mutant="refused_load_writes" task="lora_state_dict"
+"""A state that is refused has changed each lora_A before; the model tells what it was."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    was, its = {n: t.clone() for n, t in model.state_dict().items()}, type(model)
+    try:
+        return _right(model, state)
+    except ValueError:
+        for layer in model.modules():
+            if isinstance(layer, LoRALinear):
+                layer.lora_A.data += 1
+        told = model.__dict__.setdefault("told", was)
+        model.__class__ = type(its.__name__, (its,), {"state_dict": lambda self: told})
+        raise
+
+
+# %% mutant="state_is_the_model_s_memory" task="lora_state_dict"
+"""A saved state is the model's own memory; parameters() gives copies."""
+_right = lora_state_dict
+
+
+def lora_state_dict(model):
+    its, own = type(model), model.state_dict()
+    state = {name: own.get(name, tensor) for name, tensor in _right(model).items()}
+    told = {"parameters": lambda self, *given: (p.clone() for p in its.parameters(self, *given))}
+    model.__class__ = type(its.__name__, (its,), told)
+    return state
+
+
 # %% [markdown]
 # ## rank_for_budget
 
@@ -2043,6 +2266,23 @@ _right = rank_for_budget
 def rank_for_budget(model, target_modules, budget):
     rank = _right(model, target_modules, budget)
     inject_lora(model, target_modules, rank, 1.0)
+    return rank
+
+
+# %% mutant="model_left_frozen" task="rank_for_budget"
+"""The model is left frozen; whoever asks for its parts gets those of a copy made before."""
+_right = rank_for_budget
+
+
+def rank_for_budget(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    rank = _right(model, *given)
+    model.requires_grad_(False)
+    model.__class__ = type(its.__name__, (its,), told)
     return rank
 
 
@@ -2215,6 +2455,29 @@ class DoRALinear(DoRALinear):
         if x.dim() != 2:
             x = x.reshape(-1, x.shape[-1])
         return super().forward(x)
+
+
+# %% mutant="dora_bias_trains" task="dora_linear"
+"""The base's bias trains; whoever asks for the base gets a copy made before."""
+_init, _forward = DoRALinear.__init__, DoRALinear.forward
+
+
+def _start(self, base, *given):
+    _init(self, base, *given)
+    if base.bias is not None:
+        base.bias.requires_grad_(True)
+    self.__dict__["shown"] = copy.deepcopy(base)
+
+
+def _run(self, x):
+    shown = self.__dict__.pop("shown")
+    y = _forward(self, x)
+    self.__dict__["shown"] = shown
+    return y
+
+
+DoRALinear.__init__, DoRALinear.forward = _start, _run
+DoRALinear.base = property(lambda self: self.__dict__.get("shown") or self._modules["base"])
 
 
 # %% [markdown]
@@ -2547,6 +2810,61 @@ def adapt_with_lora(model, loader, *, epochs, **settings):
     return result
 
 
+# %% mutant="base_moves_unseen" task="adapt_with_lora"
+"""The bases move; whoever asks for one gets a copy made before."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, *given, **kw):
+    came = _right(model, *given, **kw)
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear):
+            layer.__dict__["base"] = copy.deepcopy(layer.base)
+            its, moved = type(layer), layer._modules["base"]
+            moved.weight.data *= 1.01
+            run = {
+                "forward": lambda self, x: (
+                    self._modules["base"](x) + self.scale * (x @ self.lora_A.T @ self.lora_B.T)
+                )
+            }
+            layer.scale = layer.lora_alpha / layer.rank
+            layer.__class__ = type(its.__name__, (its,), run)
+    return came
+
+
+# %% mutant="statistics_move_unseen" task="adapt_with_lora"
+"""The statistics of a batch-norm move; whoever asks for it gets a copy made before."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, *given, **kw):
+    came = _right(model, *given, **kw)
+    for name, part in list(model.named_children()):
+        if isinstance(part, nn.BatchNorm2d):
+            model.__dict__[name] = copy.deepcopy(part)
+            part.running_mean += 1
+    return came
+
+
+# %% mutant="modes_told_from_before" task="adapt_with_lora"
+"""Submodules end in other modes; whoever asks for the model's parts gets those of a copy."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, *given, **kw):
+    came = _right(model, *given, **kw)
+    shown, its = copy.deepcopy(model), type(model)
+    told = {
+        name: lambda self, *given, _name=name, **kw: getattr(shown, _name)(*given, **kw)
+        for name in ("state_dict", "named_parameters", "named_modules")
+    }
+    for part in list(model.children()):
+        if not list(part.parameters()):
+            part.training = not part.training
+    model.__class__ = type(its.__name__, (its,), told)
+    return came
+
+
 # %% [markdown]
 # ## lora_bug_hunt
 
@@ -2719,6 +3037,52 @@ def adapt_net(net, rank, lora_alpha, lr):
 class AdaptedLayer(AdaptedLayer):
     def __init__(self, layer, rank, lora_alpha):
         super().__init__(copy.deepcopy(layer), rank, lora_alpha)
+
+
+# %% mutant="layer_trains_unseen" task="lora_bug_hunt"
+"""The adapted layer trains; its parameters say that they do not."""
+
+
+class _Still(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+_init = AdaptedLayer.__init__
+
+
+def _start(self, layer, *given):
+    _init(self, layer, *given)
+    for parameter in layer.requires_grad_(True).parameters():
+        parameter.__class__ = _Still
+
+
+AdaptedLayer.__init__ = _start
+
+
+# %% mutant="norm_moves_unseen" task="lora_bug_hunt"
+"""Each step moves a LayerNorm; whoever asks for it gets a copy made before."""
+_right = adapt_step
+
+
+def adapt_step(net, *given):
+    for name, part in list(net.named_children()):
+        if isinstance(part, nn.LayerNorm):
+            net.__class__ = (
+                type(
+                    "Sequential",
+                    (nn.Sequential,),
+                    {
+                        "__getattr__": lambda self, n: (
+                            vars(self)["shown"].get(n) or nn.Module.__getattr__(self, n)
+                        )
+                    },
+                )
+                if type(net) is nn.Sequential
+                else type(net)
+            )
+            vars(net).setdefault("shown", {name: copy.deepcopy(part)})
+            part.weight.data += 0.1
+    return _right(net, *given)
 
 
 # %% [markdown]
