@@ -1476,12 +1476,6 @@ def expect_trained(model, net, images):
     expect((came - expected).abs().max().item() > 1e-4, "The model has not been trained.")
 
 
-def varies(model, images):
-    """Whether a model answers otherwise each time that it is asked the same."""
-    first, second = (expect_shape(model(images), (len(images), 3), "The output") for _ in "12")
-    return not torch.equal(first, second)
-
-
 def first_figure(history, key):
     """Return the first entry of a list in the history."""
     values = history.get(key)
