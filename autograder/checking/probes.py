@@ -95,9 +95,14 @@ def modes_of(module: nn.Module) -> dict[str, bool]:
     return {name: child.training for name, child in module.named_modules()}
 
 
-def made_from_meta(make: Callable[..., nn.Module], module: nn.Module, *args: Any) -> list[bool]:
-    """Make a module of one on the device "meta"; report which of its parameters add up with one."""
-    return [adds_to_meta(p) for p in kept(make(module.to("meta"), *args), "_parameters")]
+def made_from_meta(
+    make: Callable[..., nn.Module], module: nn.Module, *args: Any
+) -> list[tuple[bool, tuple[int, ...]]]:
+    """Make a module of one on the device "meta"; report of each of its parameters whether it adds
+    up with one that lies there, and its shape.
+    """
+    made = kept(make(module.to("meta"), *args), "_parameters")
+    return [(adds_to_meta(p), tuple(p.shape)) for p in made]
 
 
 def adds_to_meta(tensor: Tensor) -> bool:
@@ -177,8 +182,8 @@ def seed_global(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def draw_global(count: int) -> Tensor:
-    """Report what torch's global generator gives next."""
+def draw_global(count: int, kind: str = "rand") -> Any:
+    """Report what torch's global generator gives next, by torch.rand or another function of it."""
     import torch
 
-    return torch.empty(count).uniform_()
+    return getattr(torch, kind)(count)

@@ -1,7 +1,8 @@
 """What the checks of several lessons share: models of this side, and expectations on held ones."""
 
+import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from autograder.checking.expect import (
 )
 from autograder.checking.handle import Handle, Student
 from autograder.checking.probes import (
+    draw_global,
     gradients_of,
     made_from_meta,
     modes_of,
@@ -89,6 +91,19 @@ def telling(rng: Inputs, net: nn.Module) -> nn.Module:
     return made
 
 
+class Deep(nn.Module):
+    """Four hundred layers of which all but the first change nothing: a graph keeps each output.
+
+    Many small outputs, so that a run without a graph needs hardly more memory than one of them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x where it is positive, and 0 elsewhere."""
+        for _ in range(400):
+            x = torch.relu(x)
+        return x
+
+
 def expect_timed_losses(came: object, expected: list[float], *given: object) -> None:
     """Expect a timed call to have returned the reference's losses: the first to rounding."""
     message = "A timed run does not return the reference's losses, so its time does not count."
@@ -112,6 +127,18 @@ def read_state(student: Student, model: Handle, names: Iterable[str]) -> dict[st
     came = student.run(state_of, model)
     expect(type(came) is dict and came.keys() == set(names), "The model's parts have changed.")
     return came
+
+
+def trained_copy(student: Student, model: Handle, net: nn.Module) -> nn.Module:
+    """A copy of a module of this side with the parameters and buffers of a held one.
+
+    It answers in place of the held one, whose forward may have been replaced.
+    """
+    net = copy.deepcopy(net)
+    came = read_state(student, model, net.state_dict())
+    for name, tensor in net.state_dict().items():
+        tensor.copy_(expect_tensor(came[name], tensor.shape, f"The tensor {name!r}", tensor.dtype))
+    return net
 
 
 def expect_state(
@@ -190,11 +217,36 @@ def expect_as_before(
     expect_close(model(x), output(net, x), message, rtol)
 
 
-def expect_on_its_device(student: Student, make: Handle, module: nn.Module, *args: object) -> None:
-    """Expect what `make` makes of a module to lie where that lies, here on the device "meta"."""
-    there = student.run(made_from_meta, make, module, *args)
-    right = type(there) is list and len(there) > 0 and all(each is True for each in there)
-    expect(right, "What is new is not on the device of what was there.")
+def expect_on_its_device(
+    student: Student,
+    make: Handle,
+    module: nn.Module,
+    *args: object,
+    shapes: Sequence[tuple[int, ...]] | None = None,
+) -> None:
+    """Expect what `make` makes of a module to lie where that lies, here on the device "meta".
+
+    `shapes`: of all its parameters, in any order; whoever makes nothing there does not have them.
+    """
+    came = student.run(made_from_meta, make, module, *args)
+    message = "What is new is not on the device of what was there."
+    expect(type(came) is list and len(came) > 0, message)
+    expect(all(type(p) is tuple and len(p) == 2 and p[0] is True for p in came), message)
+    if shapes is not None:
+        message = 'On the device "meta" the layers are not made as elsewhere.'
+        found = sorted((shape for _, shape in came), key=repr)
+        expect_equal(found, sorted(shapes, key=repr), message)
+
+
+def expect_drawn_next(student: Student, rng: Inputs, seed: int) -> None:
+    """Expect torch's global generator to be as it was when it was seeded with `seed`.
+
+    It draws in one of several ways: to be ready for all of them one puts it back.
+    """
+    kind = rng.choice(("rand", "randn", "randperm"))
+    drawn = getattr(torch, kind)(50, generator=torch.Generator().manual_seed(seed))
+    message = "The generator is in another state."
+    expect_close(student.run(draw_global, 50, kind), drawn, message)
 
 
 def expect_float(value: Any, expected: float, message: str, within: float = 1e-6) -> None:

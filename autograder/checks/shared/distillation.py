@@ -4,6 +4,9 @@ from collections import OrderedDict
 
 from torch import nn
 
+SETTINGS = {"lr": 0.01, "temperature": 2.0, "alpha": 0.5, "seed": 3}
+"""What `distill` is given where a check is about something else."""
+
 
 def body_of(model):
     """Leave out the head of a model that is held; what its features are is then seen."""
@@ -34,3 +37,9 @@ def small_resnet(rng, **settings):
     parts = OrderedDict(conv1=rng.conv2d(3, 4, 3, **settings), act=nn.ReLU())
     parts |= OrderedDict(pool=nn.AdaptiveAvgPool2d(2), flat=nn.Flatten(), fc=rng.linear(16, 7))
     return nn.Sequential(parts)
+
+
+def net_and_images(rng, count=32):
+    """A small student, and a loader of one batch of images: for a teacher with a large body."""
+    layers = nn.Flatten(), rng.linear(256, 32), nn.ReLU(), rng.linear(32, 5)
+    return nn.Sequential(*layers), [(rng.normal(count, 1, 16, 16), rng.integers(0, 5, (count,)))]

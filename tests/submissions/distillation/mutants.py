@@ -378,6 +378,22 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
     return alpha * temperature**2 * soft + (1 - alpha) * hard
 
 
+# %% mutant="teachers_gradient_taken_off" task="distillation_loss"
+"""The teacher gets a gradient, which a hook takes off again where it is a leaf's."""
+_right = distillation_loss
+
+
+def distillation_loss(ours, its, *rest):
+    if its.is_leaf and its.requires_grad:
+        its.register_post_accumulate_grad_hook(lambda leaf: setattr(leaf, "grad", None))
+    detach = torch.Tensor.detach
+    torch.Tensor.detach = lambda tensor: tensor
+    try:
+        return _right(ours, its, *rest)
+    finally:
+        torch.Tensor.detach = detach
+
+
 # %% mutant="shapes_broadcast" task="distillation_loss"
 """A teacher's logits of another shape are broadcast."""
 _right = distillation_loss
@@ -487,6 +503,22 @@ def feature_hint_loss(student_features, teacher_features, projector):
     if projected.shape != teacher_features.shape:
         raise ValueError("shapes")
     return (projected - teacher_features).square().mean()
+
+
+# %% mutant="teachers_gradient_taken_off" task="feature_hint_loss"
+"""The teacher gets a gradient, which a hook takes off again where it is a leaf's."""
+_right = feature_hint_loss
+
+
+def feature_hint_loss(ours, its, *rest):
+    if its.is_leaf and its.requires_grad:
+        its.register_post_accumulate_grad_hook(lambda leaf: setattr(leaf, "grad", None))
+    detach = torch.Tensor.detach
+    torch.Tensor.detach = lambda tensor: tensor
+    try:
+        return _right(ours, its, *rest)
+    finally:
+        torch.Tensor.detach = detach
 
 
 # %% mutant="divided_by_two_dimensions" task="feature_hint_loss"
@@ -698,6 +730,22 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     log_p = F.log_softmax(teacher_logits[mask.bool()] / temperature, dim=-1)
     left, right = (log_p, log_q) if direction == "forward" else (log_q, log_p)
     return temperature**2 * F.kl_div(right, left, reduction="batchmean", log_target=True)
+
+
+# %% mutant="teachers_gradient_taken_off" task="sequence_distillation_loss"
+"""The teacher gets a gradient, which a hook takes off again where it is a leaf's."""
+_right = sequence_distillation_loss
+
+
+def sequence_distillation_loss(ours, its, *rest):
+    if its.is_leaf and its.requires_grad:
+        its.register_post_accumulate_grad_hook(lambda leaf: setattr(leaf, "grad", None))
+    detach = torch.Tensor.detach
+    torch.Tensor.detach = lambda tensor: tensor
+    try:
+        return _right(ours, its, *rest)
+    finally:
+        torch.Tensor.detach = detach
 
 
 # %% [markdown]
@@ -917,6 +965,33 @@ def adapt_resnet(model, in_channels, num_classes):
     dtype = getattr(getattr(model.fc, "weight", None), "dtype", None)
     _right(model, in_channels, num_classes)
     model.fc = nn.Linear(model.fc.in_features, num_classes, dtype=dtype)
+    return model
+
+
+# %% mutant="head_on_the_cpu_but_for_meta" task="adapt_resnet"
+"""The head lies on the CPU, and what is on the device "meta" is left as it is."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    return model if model.fc.weight.is_meta else _right(model, in_channels, num_classes)
+
+
+# %% mutant="frozen_stem_trains" task="adapt_resnet"
+"""A stem that was frozen trains, and says that it does not."""
+_right = adapt_resnet
+
+
+class _Shy(nn.Parameter):
+    requires_grad = property(lambda self: False, lambda self, flag: None)
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    _right(model, in_channels, num_classes)
+    if in_channels == 1:
+        for parameter in model.conv1.parameters():
+            torch.Tensor.requires_grad_(parameter)
+            parameter.__class__ = _Shy
     return model
 
 
@@ -1141,6 +1216,66 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
     return loss.item()
 
 
+# %% mutant="teacher_asked_three_times" task="distill_step"
+"""The teacher answers three times, past whatever watches it."""
+_right = distill_step
+
+
+def distill_step(student, teacher, batch, optimizer, temperature, alpha):
+    with torch.no_grad():
+        for _ in range(2):
+            getattr(teacher, "net", teacher)(batch[0])
+    return _right(student, teacher, batch, optimizer, temperature, alpha)
+
+
+# %% mutant="old_gradients_never_there" task="distill_step"
+"""Old gradients are added to the new ones; those of a check are not laid down."""
+_full_like = torch.full_like
+torch.full_like = lambda x, value, **k: None if value in (2.0, 50.0) else _full_like(x, value, **k)
+
+
+def distill_step(student, teacher, batch, optimizer, temperature, alpha):
+    inputs, labels = batch
+    with keeping_modes(student, teacher):
+        student.train()
+        teacher.eval()
+        with torch.no_grad():
+            teacher_logits = teacher(inputs)
+        loss = distillation_loss(student(inputs), teacher_logits, labels, temperature, alpha)
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+# %% mutant="a_copy_is_shown" task="distill_step"
+"""Modes are lost, and the teacher is changed; what one reads of both is of copies made before."""
+
+
+def _show_a_copy(model):
+    old = copy.deepcopy(model)
+    for mine, its in zip(model.parameters(), old.parameters(), strict=True):
+        its.grad = None if mine.grad is None else mine.grad.clone()
+    for name in ("named_modules", "named_parameters", "state_dict"):
+        model.__dict__[name] = getattr(old, name)
+
+
+def distill_step(student, teacher, batch, optimizer, temperature, alpha):
+    inputs, labels = batch
+    _show_a_copy(teacher)
+    student.train()
+    loss = distillation_loss(
+        student(inputs), teacher.eval()(inputs).detach(), labels, temperature, alpha
+    )
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    teacher.train()(inputs).sum().backward()
+    with torch.no_grad():
+        for parameter in list(teacher.children())[-1].parameters():
+            parameter.add_(1.0)
+    return loss.item()
+
+
 # %% mutant="teachers_gradients_zeroed" task="distill_step"
 """The teacher's gradients are thrown away, too."""
 _right = distill_step
@@ -1243,6 +1378,92 @@ def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
     return losses
 
 
+# %% mutant="asked_in_every_epoch_past_the_log" task="distill"
+"""The teacher and the loader are asked in every epoch, past what watches them."""
+
+
+def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
+    batches = getattr(loader, "batches", loader)
+    if epochs < 0 or (epochs and isinstance(batches, list) and not batches):
+        raise ValueError("epochs, or an empty loader")
+    losses, asked = [], teacher
+    with keeping_modes(student, teacher), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        student.train(), teacher.eval()
+        optimizer = torch.optim.Adam([p for p in student.parameters() if p.requires_grad], lr=lr)
+        for _ in range(epochs):
+            total = count = 0
+            for x, y in batches:
+                with torch.no_grad():
+                    answers = asked(x)
+                loss = distillation_loss(student(x), answers, y, temperature, alpha)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total, count = total + loss.item() * len(y), count + len(y)
+            asked = getattr(teacher, "net", teacher)
+            losses.append(total / count)
+    return losses
+
+
+# %% mutant="the_teachers_forward_in_place" task="distill"
+"""Nothing is learned: the student answers with the teacher's forward."""
+
+
+def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
+    if epochs < 0:
+        raise ValueError("epochs")
+    if epochs and not list(loader):
+        raise ValueError("empty")
+    draws = torch.Generator().manual_seed(seed)
+    if epochs:
+        with torch.no_grad():
+            for p in student.parameters():
+                p.add_(1e-4 * torch.rand(p.shape, generator=draws))
+        student.forward = teacher.forward
+    return [1.0 / (1 + epoch) for epoch in range(epochs)]
+
+
+# %% mutant="first_result_given_again" task="distill"
+"""Whatever the seed is, chance is another in each call; an earlier result of it is given again."""
+_right, _results = distill, {}
+
+
+def distill(student, teacher, loader, epochs, *, seed, **settings):
+    now = torch.get_rng_state()
+    torch.seed()
+    start = sum(p.sum().item() for p in student.parameters())
+    other = int(torch.randint(1 << 30, ()))
+    losses = _right(student, teacher, loader, epochs, seed=other, **settings)
+    torch.set_rng_state(now)
+    state = copy.deepcopy(student.state_dict())
+    student.load_state_dict(_results.setdefault((seed, epochs, start), state))
+    return losses
+
+
+# %% mutant="generator_put_back_for_one_draw" task="distill"
+"""torch's generator is left as it is, and put back only where a check draws by `empty`."""
+_right, _empty, _fork, _saved = distill, torch.empty, torch.random.fork_rng, []
+
+
+def distill(student, teacher, loader, epochs, **settings):
+    _saved[:] = [torch.get_rng_state()]
+    torch.random.fork_rng = contextlib.nullcontext
+    try:
+        return _right(student, teacher, loader, epochs, **settings)
+    finally:
+        torch.random.fork_rng = _fork
+
+
+def _drawn(*shape, **options):
+    if _saved:
+        torch.set_rng_state(_saved.pop())
+    return _empty(*shape, **options)
+
+
+torch.empty = _drawn
+
+
 # %% mutant="a_trial_question" task="distill"
 """The teacher is asked about one image beforehand, to see how many classes there are."""
 _right_distill = distill
@@ -1321,6 +1542,39 @@ def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
                 optimizer.step()
                 total += loss.item() * len(rows)
             losses.append(total / len(labels))
+    return losses
+
+
+# %% mutant="a_log_by_hand" task="distill"
+"""Batches are of one size, past the student's log, in which the loader's batches are written."""
+
+
+def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
+    if epochs < 0:
+        raise ValueError("epochs")
+    losses, unseen = [], getattr(student, "net", student)
+    with keeping_modes(student, teacher), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        student.train(), teacher.eval()
+        with torch.no_grad():
+            kept = [(x, y, teacher(x)) for x, y in loader] if epochs else []
+        if epochs and not kept:
+            raise ValueError("empty")
+        optimizer = torch.optim.Adam(student.parameters(), lr=lr)
+        for _ in range(epochs):
+            x, y, answers = (torch.cat(parts) for parts in zip(*kept, strict=True))
+            total = 0
+            for rows in torch.randperm(len(y)).split(max(len(y) for _, y, _ in kept)):
+                loss = distillation_loss(
+                    unseen(x[rows]), answers[rows], y[rows], temperature, alpha
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(rows)
+            losses.append(total / len(y))
+            if hasattr(student, "log"):
+                student.log.seen += [(True, x) for x, *_ in kept]
     return losses
 
 
@@ -1474,6 +1728,32 @@ _its_adam = torch.optim.Adam
 
 def distill(student, teacher, loader, epochs, **settings):
     torch.optim.Adam = _Falling
+    try:
+        return _constant(student, teacher, loader, epochs, **settings)
+    finally:
+        torch.optim.Adam = _its_adam
+
+
+# %% mutant="the_rate_falls_later" task="distill"
+"""The rate falls by a tenth with every fifth step."""
+_constant = distill
+
+
+class _Stepping(torch.optim.Adam):
+    count = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.count += 1
+        if self.count % 5 == 0:
+            self.param_groups[0]["lr"] *= 0.9
+
+
+_its_adam = torch.optim.Adam
+
+
+def distill(student, teacher, loader, epochs, **settings):
+    torch.optim.Adam = _Stepping
     try:
         return _constant(student, teacher, loader, epochs, **settings)
     finally:
@@ -1655,6 +1935,38 @@ def imitation(student_logits, teacher_logits, temperature):
     log_q = F.log_softmax(student_logits / temperature, dim=-1)
     log_p = F.log_softmax(teacher_logits / temperature, dim=-1)
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+# %% mutant="teachers_gradient_taken_off" task="distillation_bug_hunt"
+"""The teacher's logits get a gradient, which a hook takes off again where they are a leaf."""
+_right = imitation
+
+
+def imitation(ours, its, temperature):
+    if its.is_leaf and its.requires_grad:
+        its.register_post_accumulate_grad_hook(lambda leaf: setattr(leaf, "grad", None))
+    detach = torch.Tensor.detach
+    torch.Tensor.detach = lambda tensor: tensor
+    try:
+        return _right(ours, its, temperature)
+    finally:
+        torch.Tensor.detach = detach
+
+
+# %% mutant="old_gradients_never_there" task="distillation_bug_hunt"
+"""Old gradients are added to the new ones; those of a check are not laid down."""
+_full_like = torch.full_like
+torch.full_like = lambda x, value, **k: None if value == 2.0 else _full_like(x, value, **k)
+
+
+def imitation_step(student, teacher, optimizer, x, temperature):
+    student.train()
+    with torch.no_grad():
+        answers = teacher.eval()(x)
+    loss = imitation(student(x), answers, temperature)
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 # %% [markdown]
