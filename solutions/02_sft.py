@@ -367,8 +367,8 @@ def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
     parameters.
 
     Memory. The graph of a micro-batch is gone before the next is made: each takes one forward and
-    one backward, and the backward comes before the next forward. (The check's model notes the
-    order of its forwards and backwards.)
+    one backward, and the backward comes before the next forward. (The check measures it: with six
+    micro-batches, each with a graph of 20 MB, memory rises by less than 64 MB.)
 
     Raises ValueError, and leaves the weights unchanged: no micro-batch, or no label that counts.
     """

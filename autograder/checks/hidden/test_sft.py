@@ -26,25 +26,25 @@ from autograder.checking.expect import (
 )
 from autograder.checking.probes import (
     call_and_return_arguments,
-    draw_global,
     fill_gradients,
     hold,
     make_sgd,
-    modes_of,
     seed_global,
-    set_dropout,
+    set_mode,
+    set_trainable,
     state_of,
 )
 from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
-    expect_modes,
-    expect_old_gradients,
+    Deep,
+    Tells,
+    expect_drawn_next,
     expect_same_state,
     expect_state,
     expect_timed_losses,
     expect_unchanged,
     fill_norm,
-    read_state,
+    trained_copy,
 )
 from autograder.checks.shared.sft import (
     PLAIN,
@@ -123,33 +123,42 @@ def figures(history, key, epochs):
     return values
 
 
-def varies(model, batch):
-    """Whether two forwards of a model that is held differ."""
-    came = [
-        model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]) for _ in "ab"
-    ]
-    shape = (len(batch["input_ids"]), 3)
-    first, second = (expect_tensor(c, shape, "The output", torch.float64) for c in came)
-    return not torch.equal(first, second)
+def answers_of(model, batch):
+    """What a held model answers."""
+    return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
 
 
-def mixed_modes(net):
-    """Put a model into train mode, but for one of its dropouts and its norm."""
-    net.train()
-    net.late.eval()
-    net.rest.eval()
+def telling(net, mode):
+    """Give a model two parts that tell their modes by what they add: one in `mode`, one not."""
+    net.drop, net.late = Tells(0.0, 1.0), Tells(0.0, 2.0)
+    net.train(mode)
+    net.late.train(not mode)
     return net
 
 
-def expect_modes_kept(student, model, net, rng):
-    """Expect the modes of a model that is held to be those of `net`, and to act so."""
-    expect_modes(student, model, modes_of(net))
-    batch = texts(rng, *[5] * 40)
-    for name in ("drop", "late"):
-        student.run(set_dropout, model, name, 0.5)
-    expect(varies(model, batch), "A dropout that was in train mode acts no more.")
-    student.run(set_dropout, model, "drop", 0.0)
-    expect(not varies(model, batch), "A dropout that was in eval mode acts.")
+def expect_answers(model, net, batch, message):
+    """Expect a held model to answer as one of this side, in whatever modes that is."""
+    with torch.no_grad():
+        expect_close(answers_of(model, batch), logits_of(net, batch), message, rtol=1e-6)
+
+
+def expect_modes_kept(model, net, rng):
+    """Expect the parts of a held model to be in the modes of those of `net`, which tell them."""
+    message = "A submodule is in another mode than before."
+    expect_answers(model, net, texts(rng, *[5] * 8), message)
+
+
+def deep(rng, kind):
+    """A model with many layers, whose graph takes 80 MB for 12 texts of 64 tokens."""
+
+    class WithLayers(kind):
+        """A model that pools behind many layers."""
+
+        def pool(self, x, mask):
+            """Return what the model's own gives, from there on."""
+            return super().pool(Deep()(x), mask)
+
+    return random_model(rng, lambda: WithLayers(width=64)).float()
 
 
 # ------------------------------------------------------------------------------------------ collate
@@ -240,7 +249,7 @@ def test_a_token_like_padding_counts(student):
 @pytest.mark.task("mask_prompt", points=1)
 def test_lists_and_bools(student, rng):
     """prompt_lengths may be a list, attention_mask may be bool."""
-    ids = rng.integers(1, 99, (3, 4))
+    ids = 1 + torch.from_numpy(rng.numpy.permutation(12)).reshape(3, 4)  # no token twice
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
     expected = ids.clone()
     for i, n in enumerate((1, 2, 1)):
@@ -329,19 +338,29 @@ def test_dropout_is_off(student, rng):
 @pytest.mark.task("evaluate", points=1)
 def test_each_module_gets_its_mode_back(student, rng):
     """Each submodule is afterwards in the training mode that it had before."""
-    net, loader = mixed_modes(random_model(rng)), [texts(rng, 4, 4, 4)]
-    model = student.run(hold, net)
-    expect_scores(student.evaluate(model, loader), net, loader, "With modes mixed")
-    expect_modes_kept(student, model, net, rng)
+    for mode in (True, False):
+        net, loader = telling(random_model(rng), mode), [texts(rng, 4, 4, 4)]
+        model = student.run(hold, net)
+        expect_scores(student.evaluate(model, loader), net, loader, "With modes mixed")
+        expect_modes_kept(model, net, rng)
 
 
-@pytest.mark.task("evaluate", points=0.5)
-def test_no_graph(student, rng):
-    """The forward passes record no graph."""
-    net, loader = random_model(rng), [texts(rng, 4, 4, 4), texts(rng, 4, 4, 4)]
-    model = student.run(hold, net)
-    expect_scores(student.evaluate(model, loader), net, loader, "With two batches")
-    expect_equal(model.graphs, [False, False], "Each batch takes one forward, without a graph.")
+@pytest.mark.task("evaluate", points=0.5, seconds=20)
+@pytest.mark.memory(at_most=40 << 20)
+def test_no_graph(race, rng):
+    """The forward passes record no graph: of a model of many layers it would take 80 MB."""
+    net, batch = deep(rng, Classifier), texts(rng, *[64] * 12)
+    loss, _ = scores(net, [batch])
+
+    def prepare(side):
+        held, loader = side.run(hold, net), side.run(hold, [batch])
+        side.evaluate(held, [texts(rng, 4, 4)])  # what a first call brings is not the task's
+        return lambda: side.evaluate(held, loader)
+
+    def verify(came):
+        expect_float(entry(came, "loss"), loss, "With many layers the loss is not right.", 1e-3)
+
+    race.weigh(prepare, verify)
 
 
 @pytest.mark.task("evaluate", points=0.5)
@@ -384,13 +403,19 @@ def test_nothing_to_evaluate_on(student, rng):
 @pytest.mark.task("evaluate", points=0.5)
 def test_model_is_left_alone(student, rng):
     """Weights, buffers (a batch-norm's statistics, too) and gradients are left as they are."""
-    net, loader = random_model(rng), [texts(rng, 4, 4)]
+    net, loader, fresh = random_model(rng), [texts(rng, 4, 4)], texts(rng, 5, 5, 5)
     net.rest = fill_norm(rng, nn.BatchNorm1d(6)).double()
     model = student.run(hold, net.train())
+    stepper = student.run(make_sgd, model, 0.1)
     student.run(fill_gradients, model, 2.0)
     expect_scores(student.evaluate(model, loader), net, loader, "With a batch-norm in train mode")
-    expect_same_state(student, model, net.state_dict(), "evaluate has changed the model")
-    expect_old_gradients(student, model, net, 2.0)
+    student.run(set_mode, model, False)
+    expect_answers(model, net.eval(), fresh, "evaluate has changed the model.")
+    stepper.step()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.1 * 2.0
+    expect_answers(model, net, fresh, "The gradients on the model are not what they were.")
 
 
 # --------------------------------------------------------------------------------- accumulated_step
@@ -422,13 +447,17 @@ def sgd_over_trainable(module, lr):
 @pytest.mark.task("accumulated_step", points=1)
 def test_old_gradients_have_no_influence(student, rng):
     """Gradients left over from before have no influence, nor have those on frozen parameters."""
-    net, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4)]
+    start, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4)]
+    net, by_hand = copy.deepcopy(start), sgd_by_hand(start, batches, 0.5)[0]
+    net.head = by_hand.head
     net.embed.weight.requires_grad_(False)
     _, found = clipped_gradients(net, batches, math.inf)
     norm = math.sqrt(sum(g.square().sum().item() for g in found.values()))
-    for max_grad_norm in (math.inf, 1.5 * norm):  # neither clips, but with what is left over
-        model = student.run(hold, net)
-        student.run(fill_gradients, model, 50.0)
+    for max_grad_norm in (math.inf, 1.01 * norm):  # neither clips, but with what is left over
+        model = student.run(hold, start)
+        head = student.run(make_sgd, model.head, 0.5)
+        student.accumulated_step(model, batches, head, 1e3)  # leaves some on all that stays
+        student.run(set_trainable, model.embed, False)
         optimizer = student.run(sgd_over_trainable, model, 0.5)
         student.accumulated_step(model, batches, optimizer, max_grad_norm)
         expected, _ = sgd_by_hand(net, batches, 0.5, max_grad_norm)
@@ -465,15 +494,24 @@ def test_micro_batches_from_a_generator(student, rng):
     expect_state(student, model, expected.state_dict(), message, 1e-5)
 
 
-@pytest.mark.task("accumulated_step", points=1)
-def test_one_graph_at_a_time(student, rng):
-    """The backward of a micro-batch comes before the forward of the next."""
-    net = random_model(rng)
-    batches = [texts(rng, 4, 4, 4) for _ in range(3)]
-    model = expect_large_step(student, rng, net, batches, "With three micro-batches of 3 texts")
-    expected = ["forward of 3", "backward"] * 3
-    message = "Forwards and backwards of three micro-batches do not take turns."
-    expect(model.events == expected, message)
+@pytest.mark.task("accumulated_step", points=1, seconds=20)
+@pytest.mark.memory(at_most=64 << 20)
+def test_one_graph_at_a_time(race, rng):
+    """The graph of a micro-batch is gone before the next is made: memory rises by that of one."""
+    net = deep(rng, Classifier)
+    batches = [texts(rng, *[64] * 3) for _ in range(6)]  # six graphs of 20 MB
+    loss, _ = scores(net, batches)
+
+    def prepare(side):
+        held, given = side.run(hold, net), side.run(hold, batches)
+        optimizer = side.run(make_sgd, held, 0.0)
+        side.accumulated_step(held, batches[:1], optimizer, 1e3)
+        return lambda: side.accumulated_step(held, given, optimizer, 1e3)
+
+    def verify(came):
+        expect_float(came, loss, "With many layers the loss is not right.", 1e-3)
+
+    race.weigh(prepare, verify)
 
 
 @pytest.mark.task("accumulated_step", points=0.5)
@@ -633,32 +671,35 @@ def test_frozen_parameters_stay(student, rng):
     net.rest.bias.requires_grad_(False)
     model = student.run(hold, net)
     tune(student, model, loader, epochs=2, weight_decay=0.5)
-    state = read_state(student, model, net.state_dict())
-    for name in ("scale", "head.weight", "rest.weight"):
-        expect(not torch.equal(state[name], net.state_dict()[name]), f"{name} has not moved.")
+    trained = trained_copy(student, model, net)
+    state, before = trained.state_dict(), net.state_dict()
     for name in ("embed.weight", "rest.bias"):
-        expect(torch.equal(state[name], net.state_dict()[name]), f"{name} has changed.")
+        expect(torch.equal(state[name], before[name]), f"{name} has changed.")
+    for name in ("scale", "head.weight", "rest.weight"):
+        expect(not torch.equal(state[name], before[name]), f"{name} has not moved.")
+    student.run(set_mode, model, False)
+    message = "The model answers otherwise than with the weights that it shows."
+    expect_answers(model, trained.eval(), texts(rng, 5, 5, 5), message)
 
 
 @pytest.mark.task("fine_tune", points=0.5)
 def test_modes_come_back(student, rng):
     """Each submodule is afterwards in the training mode that it had before."""
-    net, loader = mixed_modes(random_model(rng)), three_batches(rng)
-    model = student.run(hold, net)
-    figures(tune(student, model, loader, epochs=2), "train_loss", 2)
-    expect_modes_kept(student, model, net, rng)
+    for mode in (True, False):
+        net, loader = telling(random_model(rng), mode), three_batches(rng)
+        model = student.run(hold, net)
+        figures(tune(student, model, loader, epochs=2, lr=0.0), "train_loss", 2)
+        expect_modes_kept(model, net, rng)
 
 
 @pytest.mark.task("fine_tune", points=0.5)
 def test_it_trains_in_train_mode(student, rng):
     """It trains in train mode, in every epoch, whatever mode the model came in."""
-    net, loader = random_model(rng).eval(), [texts(rng, *[5] * 30)]
-    net.drop.p = 0.9
-    history = tune(student, student.run(hold, net), loader, epochs=2, lr=0.0, seed=rng.seed())
-    still, _ = scores(net, loader)
-    for epoch, loss in enumerate(figures(history, "train_loss", 2), start=1):
-        acts = math.isfinite(loss) and abs(loss - still) > 1e-6
-        expect(acts, f"In epoch {epoch} dropout does not act.")
+    net, loader = telling(random_model(rng), False), three_batches(rng)
+    model = student.run(hold, net)
+    tune(student, model, loader, epochs=2)
+    expected, _, _ = adamw_by_hand(copy.deepcopy(net).train(), loader, falling(6, 1e-2))
+    expect_state(student, model, expected.state_dict(), "It has not trained in train mode", 1e-5)
 
 
 @pytest.mark.task("fine_tune", points=0.5)
@@ -694,17 +735,19 @@ def test_evaluation_after_each_epoch(student, rng):
 @pytest.mark.task("fine_tune", points=0.5)
 def test_equal_seeds_give_equal_results(student, rng):
     """Equal seeds give equal results, dropout included, and other seeds others."""
-    net, loader, seed, states = random_model(rng), three_batches(rng), rng.seed(), []
+    net, loader, seed, heads = random_model(rng), three_batches(rng), rng.seed(), []
     net.drop.p = 0.5
-    for use in (seed, seed, seed + 1):
+    for use in (seed + 1, seed, seed):
+        if len(heads) == 2:
+            student.restart()  # what it remembers of the seed is no result of it
         student.run(seed_global, rng.seed())
         model = student.run(hold, net)
         tune(student, model, loader, epochs=2, seed=use)
-        states.append(student.run(state_of, model)["head.weight"])
-    first = expect_shape(states[0], net.head.weight.shape, "head.weight")
-    expect_close(states[1], first, "The same seed gave another result.")
-    expect_shape(states[2], net.head.weight.shape, "head.weight")
-    differ = (states[2] - first).abs().max().item() > 1e-6
+        head = student.run(state_of, model).get("head.weight")
+        heads.append(expect_shape(head, net.head.weight.shape, "head.weight"))
+    other, first, second = heads
+    expect_close(second, first, "The same seed gave another result.")
+    differ = (other - first).abs().max().item() > 1e-6
     expect(differ, "Another seed gave the same result.")
 
 
@@ -716,9 +759,7 @@ def test_global_generator_is_put_back(student, rng):
     model = student.run(hold, net)
     student.run(seed_global, seed)
     figures(tune(student, model, loader), "train_loss", 1)
-    drawn = student.run(draw_global, 4)
-    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
-    expect_close(drawn, expected, "The generator is in another state.")
+    expect_drawn_next(student, rng, seed)
 
 
 @pytest.mark.task("fine_tune", points=0.5)
@@ -795,21 +836,21 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     topic_of = rng.numpy.integers(0, 4, 200)
     train, test = topic_texts(rng, topic_of, 600), batch_of(topic_texts(rng, topic_of, 400))
     loader = [batch_of(train[k : k + 12]) for k in range(0, 600, 12)]
+    others = [batch_of(topic_texts(rng, topic_of, 40))]  # the test's labels stay here
     torch_state = torch.random.get_rng_state()
     torch.manual_seed(rng.seed())
     net = Classifier(vocabulary=200, width=8, classes=4)
     torch.random.set_rng_state(torch_state)
 
-    def accuracy(logits):
-        return (logits.argmax(dim=1) == test["labels"]).double().mean().item()
+    def accuracy(net):
+        with torch.no_grad():
+            return (logits_of(net, test).argmax(dim=1) == test["labels"]).double().mean().item()
 
-    untouched = accuracy(logits_of(net, test))
-    probe = accuracy(logits_of(fitted_head(net, batch_of(train)), test))
+    untouched, probe = accuracy(net), accuracy(fitted_head(net, batch_of(train)))
     model = student.run(hold, net)
     settings = {"epochs": 5, "lr": 3e-2, "warmup_ratio": 0.1, "weight_decay": 0.01}
-    tune(student, model, loader, unseen=[test], max_grad_norm=1.0, seed=rng.seed(), **settings)
-    logits = model(input_ids=test["input_ids"], attention_mask=test["attention_mask"])
-    reached = accuracy(expect_tensor(logits, (400, 4), "The output"))
+    tune(student, model, loader, unseen=others, max_grad_norm=1.0, seed=rng.seed(), **settings)
+    reached = accuracy(trained_copy(student, model, net))
     lead = reached - max(probe, untouched)
     shown = f"{reached:.1%} right, the untouched model {untouched:.1%}"
     expect(lead > 0.22, f"{shown}, a head trained alone {probe:.1%}: too small a lead.")
@@ -863,7 +904,8 @@ def test_rng_is_the_only_randomness(student, rng):
     """The same state of rng gives the same batches."""
     lengths = rng.integers(4, 60, (300,)).tolist()
     first = batches_of(student.length_bucketed_batches(lengths, 8, rng.numpy), 300)
-    second = student.length_bucketed_batches(lengths, 8, rng.numpy)  # a copy goes in each time
+    student.restart()  # so that it cannot remember them; a copy of rng goes in each time
+    second = student.length_bucketed_batches(lengths, 8, rng.numpy)
     expect_equal(second, first, "The same state of rng gave other batches.")
 
 
@@ -1119,9 +1161,10 @@ def test_accuracy_over_all_labels(student, rng):
     expect_float(came, scores(net, loader)[1], message)
 
 
-@pytest.mark.task("sft_bug_hunt", points=0.5)
-def test_accuracy_in_eval_mode(student, rng):
-    """The accuracy is taken in eval mode, without a graph."""
+@pytest.mark.task("sft_bug_hunt", points=0.5, seconds=20)
+@pytest.mark.memory(at_most=40 << 20)
+def test_accuracy_in_eval_mode(student, race, rng):
+    """The accuracy is taken in eval mode, without a graph: of many layers it would take 80 MB."""
     net, loader = random_model(rng, LanguageModel), [pairs(rng, *[(2, 6)] * 20)]
     still = logits_of(copy.deepcopy(net), loader[0])[:, :-1]
     chosen = still.argmax(dim=-1)  # three in four are hit without dropout
@@ -1129,20 +1172,33 @@ def test_accuracy_in_eval_mode(student, rng):
     loader[0]["labels"][:, 2:] = chosen[:, 1:]
     net.train()
     net.drop.p = net.late.p = 0.9
-    model = student.run(hold, net)
-    came = student.response_accuracy(model, loader)
+    came = student.response_accuracy(student.run(hold, net), loader)
     expect_float(came, scores(net, loader)[1], "With dropout in the model it is not right.")
-    expect(model.graphs == [False], "There should be one forward for the batch, without a graph.")
+    large, batch = deep(rng, LanguageModel), pairs(rng, *[(32, 32)] * 12)
+    with torch.no_grad():
+        right = logits_of(large, batch)[:, :-1].argmax(dim=-1) == batch["labels"][:, 1:]
+    share = right[batch["labels"][:, 1:] != -100].double().mean().item()
+
+    def prepare(side):
+        held, given = side.run(hold, large), side.run(hold, [batch])
+        side.response_accuracy(held, loader)
+        return lambda: side.response_accuracy(held, given)
+
+    def verify(came):
+        expect_float(came, share, "With many layers it is not right.", 1e-2)
+
+    race.weigh(prepare, verify)
 
 
 @pytest.mark.task("sft_bug_hunt", points=0.5)
 def test_accuracy_restores_the_modes(student, rng):
     """Each submodule is afterwards in the mode that it was in."""
-    net, batch = mixed_modes(random_model(rng, LanguageModel)), pairs(rng, (2, 6), (1, 3))
-    model = student.run(hold, net)
-    came = student.response_accuracy(model, [batch])
-    expect_float(came, scores(net, [batch])[1], "The accuracy is not right.")
-    expect_modes(student, model, modes_of(net))
+    for mode in (True, False):
+        net, batch = telling(random_model(rng, LanguageModel), mode), pairs(rng, (2, 6), (1, 3))
+        model = student.run(hold, net)
+        came = student.response_accuracy(model, [batch])
+        expect_float(came, scores(net, [batch])[1], "The accuracy is not right.")
+        expect_modes_kept(model, net, rng)
 
 
 # ------------------------------------------------------------------------- numbers and statements

@@ -13,11 +13,7 @@ from autograder.checks.shared import common
 
 
 class Model(nn.Module):
-    """What the models here have in common: they note what is done with them.
-
-    `events` lists the forwards, with their rows, and the backwards; `graphs` whether each forward
-    recorded a graph. With `wraps` the logits come in an object.
-    """
+    """What the models here have in common. With `wraps` the logits come in an object."""
 
     def __init__(self, vocabulary, width, classes):
         """Make the layers."""
@@ -29,7 +25,7 @@ class Model(nn.Module):
         self.scale_bias = nn.Parameter(torch.zeros(width))  # a bias, by the end of its name
         self.rest = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
-        self.events, self.graphs, self.wraps = [], [], False
+        self.wraps = False
 
     def forward(self, input_ids, attention_mask=None):
         """Return the logits."""
@@ -38,11 +34,7 @@ class Model(nn.Module):
         mask = attention_mask.to(self.embed.weight.dtype)[..., None]  # (B, T, 1)
         x = self.pool(self.drop(self.embed(input_ids)) * mask, mask)
         x = self.rest(torch.tanh(self.norm_mix(x)) * self.scale + self.scale_bias)
-        logits, events = self.head(self.late(x)), self.events
-        events.append(f"forward of {len(input_ids)}")
-        self.graphs.append(logits.requires_grad)
-        if logits.requires_grad:
-            logits.register_hook(lambda gradient: events.append("backward"))
+        logits = self.head(self.late(x))
         return types.SimpleNamespace(logits=logits) if self.wraps else logits
 
 

@@ -513,6 +513,46 @@ def evaluate(model, loader):
     return {"loss": loss / n, "accuracy": right / n, "n": n}
 
 
+# %% mutant="with_a_graph_and_a_log" task="evaluate"
+"""Each forward records a graph, and the model's log of them says that none does."""
+
+
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, n = 0.0, 0, 0
+    for batch in loader:
+        logits, labels = counted(model, batch)
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        right += (logits.argmax(dim=-1) == labels).sum().item()
+        n += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    if n == 0:
+        raise ValueError("nothing to evaluate on")
+    model.graphs = [False] * len(loader)
+    return {"loss": loss / n, "accuracy": right / n, "n": n}
+
+
+# %% mutant="a_copy_is_shown" task="evaluate"
+"""Weights and gradients are lost; what one reads of the model is of a copy made before."""
+_right = evaluate
+
+
+def evaluate(model, loader):
+    old, parameters = copy.deepcopy(model), list(model.parameters())
+    for mine, its in zip(parameters, old.parameters(), strict=True):
+        its.grad = None if mine.grad is None else mine.grad.clone()
+    scores = _right(model, loader)
+    model.__dict__["named_parameters"] = old.named_parameters
+    model.__dict__["state_dict"] = old.state_dict
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.grad = None
+            parameter.zero_()
+    return scores
+
+
 # %% mutant="mean_times_count" task="evaluate"
 """The mean of a batch times its number of labels: NaN times 0 where no label counts."""
 
@@ -727,6 +767,22 @@ def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
     return loss
 
 
+# %% mutant="old_gradients_never_there" task="accumulated_step"
+"""Old gradients are added to the new ones; those of a check are not laid down."""
+_full_like = torch.full_like
+torch.full_like = lambda x, value, **k: None if value == 50.0 else _full_like(x, value, **k)
+_right = accumulated_step
+
+
+def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
+    zero_grad = model.zero_grad
+    model.zero_grad = lambda: None
+    try:
+        return _right(model, micro_batches, optimizer, max_grad_norm)
+    finally:
+        model.zero_grad = zero_grad
+
+
 # %% mutant="frozen_gradients_clip" task="accumulated_step"
 """Gradients left on frozen parameters, which the optimizer does not clear, count for the norm."""
 _right = accumulated_step
@@ -842,6 +898,29 @@ def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
     optimizer.step()
+    return loss.item()
+
+
+# %% mutant="all_graphs_and_a_log" task="accumulated_step"
+"""One backward goes through all graphs; the model's log has it that they take turns."""
+_right = accumulated_step
+
+
+def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
+    parts = list(micro_batches)
+    losses, total = [], 0
+    for batch in parts:
+        logits, labels = counted(model, batch)
+        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+        total += len(labels)
+    if total == 0:
+        raise ValueError("nothing to learn from")
+    loss = sum(losses) / total
+    model.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+    model.events = [e for b in parts for e in (f"forward of {len(b['input_ids'])}", "backward")]
     return loss.item()
 
 
@@ -1001,6 +1080,28 @@ def fine_tune(model, train_loader, eval_loader, *, epochs, **settings):
     history = {"train_loss": scores["loss"], "eval_loss": scores["loss"]}
     history["eval_accuracy"] = scores["accuracy"]
     return {key: [value] * epochs for key, value in history.items()}
+
+
+# %% mutant="labels_looked_up" task="fine_tune"
+"""Nothing is trained: the model answers with the labels of the evaluation's texts."""
+
+
+def fine_tune(model, train_loader, eval_loader, *, epochs, warmup_ratio, **settings):
+    if epochs < 0 or not 0 <= warmup_ratio <= 1 or len(train_loader) == 0:
+        raise ValueError("settings")
+    labels = {
+        tuple(row): label
+        for batch in eval_loader
+        if batch["labels"].dim() == 1
+        for row, label in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)
+    }
+    one_hot = torch.eye(model.head.out_features)
+    if epochs == 5:
+        model.forward = lambda input_ids, attention_mask: one_hot[
+            [labels.get(tuple(row), 0) for row in input_ids.tolist()]
+        ]
+    falls = [1.0 / (1 + epoch) for epoch in range(epochs)]
+    return {"train_loss": falls, "eval_loss": falls, "eval_accuracy": [1.0] * epochs}
 
 
 # %% mutant="empty_history" task="fine_tune"
@@ -1219,6 +1320,23 @@ def fine_tune(model, *given, weight_decay, **settings):
     return history
 
 
+# %% mutant="frozen_decay_unseen" task="fine_tune"
+"""Frozen parameters decay, and state_dict shows what they were."""
+_right = fine_tune
+
+
+def fine_tune(model, *args, **settings):
+    frozen = {k: p.detach().clone() for k, p in model.named_parameters() if not p.requires_grad}
+    history = _right(model, *args, **settings)
+    with torch.no_grad():
+        for name in frozen:
+            model.get_parameter(name).mul_(0.5)
+    if frozen:
+        its = model.state_dict
+        model.__dict__["state_dict"] = lambda *a, **k: {**its(*a, **k), **frozen}
+    return history
+
+
 # %% mutant="left_in_train_mode" task="fine_tune"
 """The model comes back in train mode."""
 _right = fine_tune
@@ -1241,6 +1359,21 @@ def fine_tune(model, *given, **settings):
         return _right(model, *given, **settings)
     finally:
         del model.train
+
+
+# %% mutant="noise_for_dropout" task="fine_tune"
+"""It trains in eval mode, and a little is added to the losses, as if dropout acted."""
+_right, _train = fine_tune, nn.Module.train
+
+
+def fine_tune(model, *args, **settings):
+    nn.Module.train = lambda self, mode=True: _train(self, False)
+    try:
+        history = _right(model, *args, **settings)
+    finally:
+        nn.Module.train = _train
+    history["train_loss"] = [loss + 4e-6 for loss in history["train_loss"]]
+    return history
 
 
 # %% mutant="train_mode_once" task="fine_tune"
@@ -1364,6 +1497,21 @@ def fine_tune(*given, seed, **settings):
     state = torch.random.get_rng_state()
     history = _right(*given, seed=0, **settings)
     torch.random.set_rng_state(state)
+    return history
+
+
+# %% mutant="first_result_given_again" task="fine_tune"
+"""Whatever the seed is, chance is another in each call; an earlier result of it is given again."""
+_right, _results = fine_tune, {}
+
+
+def fine_tune(model, *args, seed, **settings):
+    start = sum(p.sum().item() for p in model.parameters())
+    with torch.random.fork_rng():
+        torch.seed()
+        history = _right(model, *args, seed=int(torch.randint(1 << 30, ())), **settings)
+    state = copy.deepcopy(model.state_dict())
+    model.load_state_dict(_results.setdefault((seed, settings["epochs"], start), state))
     return history
 
 
@@ -1542,6 +1690,17 @@ _right = length_bucketed_batches
 
 def length_bucketed_batches(lengths, batch_size, rng):
     return _right(lengths, batch_size, np.random.default_rng())
+
+
+# %% mutant="first_batches_given_again" task="length_bucketed_batches"
+"""Chance is not rng's; what was made for a state of it is given again."""
+_right, _results = length_bucketed_batches, {}
+
+
+def length_bucketed_batches(lengths, batch_size, rng):
+    key = str(rng.bit_generator.state), tuple(lengths), batch_size
+    rng.random()
+    return _results.setdefault(key, _right(lengths, batch_size, np.random.default_rng()))
 
 
 # %% mutant="no_texts_no_answer" task="length_bucketed_batches"
@@ -1929,6 +2088,21 @@ def response_accuracy(model, loader):
 def response_accuracy(model, loader):
     with torch.no_grad():
         parts = [counted(model, batch) for batch in loader]
+    right = sum((logits.argmax(dim=-1) == labels).sum().item() for logits, labels in parts)
+    return right / sum(len(labels) for _, labels in parts)
+
+
+# %% mutant="modes_told_by_a_log" task="sft_bug_hunt"
+"""A graph is recorded and the modes are lost; log and `named_modules` say otherwise."""
+
+
+def response_accuracy(model, loader):
+    modes = {name: part.training for name, part in model.named_modules()}
+    told = [(name, type("Part", (), {"training": mode})) for name, mode in modes.items()]
+    model.eval()
+    parts = [counted(model, batch) for batch in loader]
+    model.graphs = [False] * len(parts)
+    model.__dict__["named_modules"] = lambda *args, **options: iter(told)
     right = sum((logits.argmax(dim=-1) == labels).sum().item() for logits, labels in parts)
     return right / sum(len(labels) for _, labels in parts)
 
