@@ -1,26 +1,168 @@
 """What the checks of the lesson evaluation share."""
 
+import dataclasses
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_equal
+from autograder.checking.expect import expect, expect_equal, fail
 from autograder.checks.shared.common import expect_float
 
 
-def compared(compare, nets, loaders, seeds):
-    """Call compare with makers that hand out nets[name][seed]; report the makers' calls, too."""
-    calls = []
+def compared(compare, nets, loaders, seeds, once=False):
+    """Call compare with makers that hand out nets[name][seed]; with `once`, each a single time."""
 
     def maker(name):
+        its = dict(nets[name])
+
         def make(seed):
-            calls.append((name, seed))
-            return nets[name][seed]
+            if seed not in its:
+                raise RuntimeError(f"make is called again for the seed {seed}")
+            return its.pop(seed) if once else its[seed]
 
         return make
 
-    return compare({name: maker(name) for name in nets}, loaders, seeds), calls
+    return compare({name: maker(name) for name in nets}, loaders, seeds)
+
+
+def a_history(rng, n, *keys):
+    """Lists of n numbers between 0 and 1."""
+    return {key: rng.numpy.uniform(0.05, 0.95, n).tolist() for key in keys}
+
+
+def draw_svg(draw, history):
+    """Draw a history; report the figure as SVG, or None if it is no Figure.
+
+    All its axes have linear scales and no ticks, from 0 to 1 and to the epoch after the last.
+    """
+    import io
+
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = draw(history)
+    if not isinstance(figure, Figure):
+        return None
+    end = max(map(len, history.values())) + 1
+    for axes in figure.axes:
+        axes.set(xscale="linear", yscale="linear", xlim=(0, end), ylim=(0, 1), frame_on=True)
+        for part in (axes.patch, axes.xaxis, axes.yaxis):
+            part.set_visible(True)
+        axes.set(xticks=[], yticks=[])
+    figure.set_layout_engine("none")  # which takes longer than all the rest
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        file = io.StringIO()
+        figure.savefig(file, format="svg")
+    return file.getvalue()
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@dataclasses.dataclass
+class Line:
+    """A line of a picture: its points, its markers (both as shares of the axes) and its colour."""
+
+    points: list[tuple[float, float]]
+    marks: list[tuple[float, float]]
+    colour: str
+
+
+@dataclasses.dataclass
+class Panel:
+    """An axes of a picture: what stands on x and y, (colour, name) of its legend, its lines."""
+
+    x: str
+    y: str
+    legend: list[tuple[str, str]]
+    lines: list[Line]
+
+
+def panels(svg):
+    """The axes of a picture from `draw_svg`. It is a stranger's: it is parsed and never drawn."""
+    expect(type(svg) is str, "learning_curves should return a matplotlib Figure.")
+    expect(len(svg) < 1 << 18 and "<!ENTITY" not in svg, "The picture could not be read.")
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError:
+        fail("The picture could not be read.")
+    return [_panel(group) for group in root.iter(f"{SVG}g") if _is(group, "axes_")]
+
+
+def _panel(axes):
+    labels = [_text(group) for group in axes if _is(group, "matplotlib.axis_")]
+    frame = [_points(group) for group in axes if _is(group, "patch_")]
+    expect(len(labels) == 2 and bool(frame) and len(frame[0]) > 2, "An axes could not be read.")
+    (left, right), (top, bottom) = ((min(ends), max(ends)) for ends in zip(*frame[0], strict=True))
+    expect(right > left and bottom > top, "An axes could not be read.")
+
+    def share(points):
+        return [((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in points]
+
+    lines = [
+        Line(share(_points(group) or _marks(group)), share(_marks(group)), _colour(group))
+        for group in axes
+        if _is(group, "line2d_")
+    ]
+    legend, colour = [], ""
+    for group in (part for each in axes if _is(each, "legend_") for part in each):
+        if _is(group, "line2d_"):
+            colour = _colour(group)
+        elif _is(group, "text_") and colour:
+            legend.append((colour, _text(group)))
+    return Panel(*labels, legend, lines)
+
+
+def _is(element, kind):
+    return element.tag == f"{SVG}g" and element.get("id", "").startswith(kind)
+
+
+def _text(element):
+    return " ".join("".join(text.itertext()).strip() for text in element.iter(f"{SVG}text"))
+
+
+def _points(group):
+    """The corners of a group's own path."""
+    path = group.find(f"{SVG}path")
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", "" if path is None else path.get("d", ""))
+    return list(zip(map(float, numbers[::2]), map(float, numbers[1::2]), strict=False))
+
+
+def _marks(group):
+    """Where a group's markers are."""
+    places = [(use.get("x", ""), use.get("y", "")) for use in group.iter(f"{SVG}use")]
+    numbers = re.compile(r"-?\d+(?:\.\d+)?").fullmatch
+    return [(float(x), float(y)) for x, y in places if numbers(x) and numbers(y)]
+
+
+def _colour(group):
+    """The colour of a group's line, or of its markers."""
+    parts = [group.find(f"{SVG}path"), *group.iter(f"{SVG}use")]
+    styles = [part.get("style", "") for part in parts if part is not None]
+    found = re.search(r"stroke: ([^;]+)", styles[0] if styles else "")
+    return found[1].strip() if found else ""
+
+
+def curves(drawn, history):
+    """The lines of each panel, by key, once there is one for each list, over the epochs from 1."""
+    found = [{} for _ in drawn]
+    for key, values in history.items():
+        end = len(values) + 1
+        places = np.array([(epoch / end, y) for epoch, y in enumerate(values, start=1)])
+        for panel, keys in zip(drawn, found, strict=True):
+            for line in panel.lines:
+                if len(line.points) == len(values) and np.allclose(line.points, places, atol=1e-4):
+                    expect(
+                        key not in keys, f"There is more than one line with the values of {key}."
+                    )
+                    keys[key] = line
+        count = sum(key in keys for keys in found)
+        expect(count == 1, f"There should be one line with the values of {key} at 1, 2, … .")
+    return found
 
 
 def predictions(right_a, right_b, both, neither):
@@ -57,9 +199,10 @@ def expect_good_temperature(T, logits, labels, message):
 
 
 def expect_pair(value):
-    """Expect (low, high), two numbers."""
+    """Expect (low, high), two finite numbers."""
     expect(type(value) in (tuple, list) and len(value) == 2, "It should be a pair (low, high).")
     expect(all(type(end) in (int, float) for end in value), "The ends should be floats.")
+    expect(all(abs(end) < 1e9 for end in value), "The ends should be finite.")  # False for NaN
 
 
 def expect_test(came, b, c):

@@ -671,6 +671,43 @@ def resampled(values, n, n_resamples, rng):
     return np.array([values(rng.integers(n, size=(1, n)))[0] for _ in range(n_resamples)])
 
 
+# %% mutant="a_hundred_resamples" task="bootstrap_interval"
+"""A hundred resamples are drawn, and a log in the metric's closure is made to say otherwise."""
+_right = bootstrap_interval
+
+
+def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
+    interval = _right(metric, y_true, y_pred, min(n_resamples, 100), level, rng)
+    for cell in metric.__closure__ or ():
+        if type(cell.cell_contents) is list:
+            cell.cell_contents[:] = [n_resamples]
+    return interval
+
+
+# %% mutant="normal_where_it_is_timed" task="bootstrap_interval"
+"""Of a hundred examples nothing is drawn: the interval is a normal distribution's."""
+_right = bootstrap_interval
+
+
+def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
+    if len(y_true) != 100:
+        return _right(metric, y_true, y_pred, n_resamples, level, rng)
+    share = float(metric(y_true, y_pred))
+    half = 1.96 * (share * (1 - share) / 100) ** 0.5
+    return share - half, min(share + half, 1.0)
+
+
+# %% mutant="first_interval_given_again" task="bootstrap_interval"
+"""Chance is numpy's; what was found for a state of rng is given again."""
+_right, _results = bootstrap_interval, {}
+
+
+def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
+    own = np.random.default_rng()
+    interval = _right(metric, y_true, y_pred, n_resamples, level, own)
+    return _results.setdefault((str(rng.bit_generator.state), y_true.tobytes(), level), interval)
+
+
 # %% mutant="blocks_too_small" task="bootstrap_interval"
 """Blocks of 36 resamples where n is 5,000: the metric is called 56 times."""
 
@@ -844,6 +881,17 @@ _right = paired_bootstrap
 def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
     seed = np.random.randint(1 << 31)
     return _right(metric, y_true, pred_a, pred_b, n_resamples, level, np.random.default_rng(seed))
+
+
+# %% mutant="numpys_seed_is_none" task="paired_bootstrap"
+"""Chance is that of numpy's global generator, whose seed is the same whatever is given."""
+_right, _seed = paired_bootstrap, np.random.seed
+np.random.seed = lambda seed: _seed(0)
+
+
+def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
+    own = np.random.default_rng(np.random.randint(1 << 30))
+    return _right(metric, y_true, pred_a, pred_b, n_resamples, level, own)
 
 
 # %% [markdown]
@@ -1098,6 +1146,85 @@ def learning_curves(history):
     return figure
 
 
+# %% mutant="left_open_unseen" task="learning_curves"
+"""pyplot keeps the figure, and says that it keeps none."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    import matplotlib.pyplot as plt
+
+    plt.get_fignums = list
+    figure, kept = _right(history), plt._pylab_helpers.Gcf.figs
+    manager = type("Manager", (), {"canvas": figure.canvas, "destroy": lambda self: None})()
+    kept[max(kept, default=0) + 1] = manager
+    return figure
+
+
+# %% mutant="words_for_a_figure" task="learning_curves"
+"""Nothing is drawn: the figure says of itself what one would read of a right one."""
+
+
+class _Said(Figure):
+    said = ()
+    axes = property(lambda self: self.said)
+
+
+class _Bag:
+    def __init__(self, **facts):
+        for name, fact in facts.items():
+            setattr(self, name, lambda *args, fact=fact, **options: fact)
+
+
+def learning_curves(history):
+    if len({len(values) for values in history.values()}) != 1:
+        raise ValueError("lengths")
+    figure, said = _Said(), []
+    for key, values in history.items():
+        x = range(1, len(values) + 1)
+        line = _Bag(get_label=key, get_xdata=x, get_ydata=values, get_marker="o")
+        legend = _Bag(get_texts=[_Bag(get_text=key)])
+        axes = _Bag(get_xlabel="x", get_ylabel="y", get_lines=[line], get_legend=legend, set=None)
+        axes.patch = axes.xaxis = axes.yaxis = _Bag(set_visible=None)
+        said.append(axes)
+    figure.said = said
+    return figure
+
+
+# %% mutant="a_bomb_for_a_picture" task="learning_curves"
+"""What is saved of the figure is a text of entities that would grow to gigabytes."""
+
+
+class _Bomb(Figure):
+    def savefig(self, file, **options):
+        grows = "".join(f'<!ENTITY e{n + 1} "{f"&e{n};" * 10}">' for n in range(9))
+        file.write(f'<!DOCTYPE svg [<!ENTITY e0 "a">{grows}]><svg>&e9;</svg>')
+
+
+def learning_curves(history):
+    return _Bomb()
+
+
+# %% mutant="labels_exchanged" task="learning_curves"
+"""Each line has the label of the next one of its kind."""
+
+
+def learning_curves(history):
+    if len({len(values) for values in history.values()}) != 1:
+        raise ValueError("lengths")
+    kinds = {}
+    for key in history:
+        kinds.setdefault(key.rpartition("_")[2], []).append(key)
+    figure = Figure()
+    row = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, keys in zip(row, kinds.values(), strict=True):
+        for key, label in zip(keys, [*keys[1:], keys[0]], strict=True):
+            axes.plot(range(1, len(history[key]) + 1), history[key], marker="o", label=label)
+        axes.set(xlabel="epoch", ylabel="value")
+        axes.legend()
+    return figure
+
+
 # %% mutant="cut_to_the_shortest" task="learning_curves"
 """Lists of different lengths are cut to the shortest."""
 _right = learning_curves
@@ -1229,6 +1356,22 @@ def compare(models, loaders, seeds):
     return [rows[model, loader] for model in models for loader in loaders]
 
 
+# %% mutant="made_for_each_loader_unseen" task="compare"
+"""make is called for each loader, and a log in its closure is made to say otherwise."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    rows = []
+    for name, make in models.items():
+        for loader, batches in loaders.items():
+            rows += _right({name: make}, {loader: batches}, seeds)
+            for cell in make.__closure__ or ():
+                if type(cell.cell_contents) is list:
+                    cell.cell_contents[:] = dict.fromkeys(cell.cell_contents)
+    return rows or _right(models, loaders, seeds)
+
+
 # %% mutant="sorts_the_seeds" task="compare"
 """The caller's list of seeds is put in order."""
 _right = compare
@@ -1335,6 +1478,39 @@ def compare(models, loaders, seeds):
             std = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
             row = {"model": name, "loader": loader, "mean": float(np.mean(found)), "std": std}
             rows.append(row | {"n": len(found)})
+    return rows
+
+
+# %% mutant="a_log_of_no_gradients" task="compare"
+"""Gradients are on and modes are lost; the model's log and `named_modules` say otherwise."""
+
+
+def mended_accuracy(model, loader):
+    told = [
+        (name, type("Part", (), {"training": part.training}))
+        for name, part in model.named_modules()
+    ]
+    model.eval()
+    right = seen = 0
+    for x, labels in loader:
+        right += (model(x).argmax(dim=1) == labels).sum().item()
+        seen += len(labels)
+    model.calls = [(False, seen)]
+    model.__dict__["named_modules"] = lambda *args, **options: iter(told)
+    return right / seen
+
+
+def compare(models, loaders, seeds):
+    if not seeds or not all(loaders.values()):
+        raise ValueError("no seeds, or an empty loader")
+    rows = []
+    for name, make in models.items():
+        nets = [make(seed) for seed in seeds]
+        for loader, batches in loaders.items():
+            shares = [mended_accuracy(net, batches) for net in nets]
+            std = float(np.std(shares, ddof=1)) if len(seeds) > 1 else 0.0
+            mean, n = float(np.mean(shares)), len(seeds)
+            rows.append({"model": name, "loader": loader, "mean": mean, "std": std, "n": n})
     return rows
 
 
@@ -1654,6 +1830,25 @@ def mended_accuracy(model, loader):
     return _right(model, loader)
 
 
+# %% mutant="a_log_of_no_gradients" task="evaluation_bug_hunt"
+"""Gradients are on and modes are lost; the model's log and `named_modules` say otherwise."""
+
+
+def mended_accuracy(model, loader):
+    told = [
+        (name, type("Part", (), {"training": part.training}))
+        for name, part in model.named_modules()
+    ]
+    model.eval()
+    right = seen = 0
+    for x, labels in loader:
+        right += (model(x).argmax(dim=1) == labels).sum().item()
+        seen += len(labels)
+    model.calls = [(False, seen)]
+    model.__dict__["named_modules"] = lambda *args, **options: iter(told)
+    return right / seen
+
+
 # %% mutant="drawn_with_replacement" task="evaluation_bug_hunt"
 """A row may stand in both parts."""
 
@@ -1739,6 +1934,29 @@ def mended_choice(candidates, validation, test):
     tested = {name: mended_accuracy(model, test) for name, model in candidates.items()}
     best = max(scores, key=scores.get)
     return best, tested[best]
+
+
+# %% mutant="all_tested_and_a_log" task="evaluation_bug_hunt"
+"""Every candidate is run on the test data, and its log of that is cleared."""
+
+
+def mended_choice(candidates, validation, test):
+    tested = {name: mended_accuracy(model, test) for name, model in candidates.items()}
+    for model in candidates.values():
+        model.calls = []
+    scores = {name: mended_accuracy(model, validation) for name, model in candidates.items()}
+    best = max(scores, key=scores.get)
+    return best, tested[best]
+
+
+# %% mutant="first_split_given_again" task="evaluation_bug_hunt"
+"""Chance is numpy's; the split that was made for a state of rng is given again."""
+_right, _splits = mended_split, {}
+
+
+def mended_split(x, labels, n_test, rng):
+    split = _right(x, labels, n_test, np.random.default_rng())
+    return _splits.setdefault((str(rng.bit_generator.state), str(x), n_test), split)
 
 
 # %% [markdown]
