@@ -133,7 +133,7 @@ def test_the_filter_refuses_new_namespaces(sandbox):
         return libc.unshare(0x10000000) == 0
     """
     assert not got_through(sandbox, cell)
-    unsealed = changed("zygote.py", "inner_wall.seal_sysctls()", "pass")
+    unsealed = changed("zygote.py", "inner_wall.seal_proc()", "pass")
     with unsealed as other:
         assert not got_through(other, cell), "the filter alone refuses it"
         assert got_through(Unfiltered(Lent(other), "unshare"), cell)

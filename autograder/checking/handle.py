@@ -162,14 +162,16 @@ class Student:
         """Return what `call` returns, the bytes by which the submission's memory rose at most, and
         those of the pages that it has touched.
 
-        The kernel counts them, for the process that answers: nothing in it can lie of them.
+        The kernel counts them, for the process that answers: nothing in it can lie of them. What is
+        let go of meanwhile makes no room: the rise is from the least that was held.
         """
         try:
             self.run(gc.freeze)  # a collection that happens to be due would touch every object
             pid = self._transport.pid
             before = memory_peak.reset(pid)
             value = call()
-            return value, memory_peak.most(pid) - before, memory_peak.touched(pid)
+            least = min(before, memory_peak.held(pid))
+            return value, memory_peak.most(pid) - least, memory_peak.touched(pid)
         except OSError as error:
             raise StudentError("OSError", f"its memory cannot be measured ({error})") from None
 

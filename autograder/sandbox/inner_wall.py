@@ -112,12 +112,15 @@ def limit(memory_bytes: int, processes: int | None, files: int, file_bytes: int)
             resource.setrlimit(kind, (value, value))
 
 
-def seal_sysctls() -> None:
-    """Let no further namespace be made below this one, and no sysctl be opened for writing."""
+def seal_proc() -> None:
+    """Let no further namespace be made below this one, and nothing in /proc be opened for writing:
+    no sysctl, and not what begins the kernel's counting of memory anew.
+    """
     Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
     _mount("/proc/sys", "/proc/sys", None, MS_BIND | MS_REC)
     flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
-    _mount("none", "/proc/sys", None, flags)
+    for target in ("/proc/sys", "/proc"):
+        _mount("none", target, None, flags)
 
 
 def drop_capabilities(bounding: bool) -> None:

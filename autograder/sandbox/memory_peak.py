@@ -18,7 +18,16 @@ def reset(pid: int) -> int:
     folder = Path(f"/proc/{pid}")
     for what in ("1", "5"):  # the pages that have been touched; the most that was held
         (folder / "clear_refs").write_text(what, encoding="ascii")
-    return field((folder / "status").read_text(encoding="ascii", errors="replace"), "VmRSS")
+    return held(pid)
+
+
+def held(pid: int) -> int:
+    """Return the bytes that a process holds now.
+
+    Raises:
+        OSError: it has ended.
+    """
+    return field(_status(pid), "VmRSS")
 
 
 def most(pid: int) -> int:
@@ -27,8 +36,7 @@ def most(pid: int) -> int:
     Raises:
         OSError: it has ended.
     """
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    return field(status, "VmHWM")
+    return field(_status(pid), "VmHWM")
 
 
 def touched(pid: int) -> int:
@@ -39,6 +47,10 @@ def touched(pid: int) -> int:
     """
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii", errors="replace")
     return field(rollup, "Referenced")
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
 
 
 def field(status: str, name: str) -> int:

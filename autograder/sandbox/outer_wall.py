@@ -194,7 +194,7 @@ def command(
     # its own only where one is seen whole.
     line += ["--dir", "/proc"] if root else ["--proc", "/proc"]
     if mode == "single" and not root:
-        line += ["--ro-bind", "/proc/sys", "/proc/sys"]
+        line += ["--ro-bind", "/proc/sys", "/proc/sys", "--remount-ro", "/proc"]
     line += ["--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # zero can be mapped, shared
     for device in devices:
         line += ["--dev-bind", str(device), str(device)]
@@ -238,7 +238,8 @@ def _as_nobody(mode: str) -> list[str]:
     """Return what goes before a command that root starts: /proc whole, then no right at all."""
     mount = "mount -t proc -o nosuid,nodev,noexec proc /proc"
     if mode == "single":
-        mount += " && mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+        mount += " && mount --bind /proc/sys /proc/sys"
+        mount += " && mount -o remount,bind,ro /proc/sys && mount -o remount,bind,ro /proc"
     uid = str(unused_uid(UIDS))
     shell = ["/bin/sh", "-c", mount + ' && exec "$@"', "sh"]
     drop = ["/usr/bin/setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"]

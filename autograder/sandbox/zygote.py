@@ -172,7 +172,7 @@ def _child(mode: str, cells: child.Cells, limits: dict[str, Any], channel: int) 
         processes = limits["processes"] if mode != "none" else None
         inner_wall.limit(limits["memory"], processes, limits["files"], limits["scratch"])
         if mode == "nested":
-            inner_wall.seal_sysctls()
+            inner_wall.seal_proc()
         if mode != "none":
             inner_wall.drop_capabilities(bounding=mode == "nested")
             inner_wall.filter_system_calls(limits["filter"])

@@ -26,6 +26,21 @@ def collect():
     import gc
     gc.collect()
 
+def let_go_and_take(megabytes):
+    global taken
+    taken = None
+    return len(b"x" * (megabytes << 20))
+
+def count_anew(megabytes):
+    held = b"x" * (megabytes << 20)
+    for what in "51":
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write(what)
+        except OSError:
+            pass
+    return len(held)
+
 def leave():
     import os
     os._exit(0)
@@ -48,6 +63,19 @@ def test_memory_that_was_taken_beforehand_is_touched(either):
     _, _, little = student.measured(lambda: student.use(1))
     _, _, much = student.measured(lambda: student.use(30))
     assert much - little > 25 << 20
+
+
+def test_memory_that_is_let_go_of_makes_no_room(submit):
+    with submit(CELL) as student:
+        student.take_beforehand(40)
+        _, rise, _ = student.measured(lambda: student.let_go_and_take(30))
+    assert rise > 25 << 20
+
+
+def test_the_kernel_counts_on_whatever_is_written_to_it(submit):
+    with submit(CELL) as student:
+        _, rise, _ = student.measured(lambda: student.count_anew(30))
+    assert rise > 25 << 20
 
 
 def test_a_collection_touches_little(either):
