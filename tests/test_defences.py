@@ -195,6 +195,41 @@ def test_the_filter_refuses_what_continues_the_stopped_or_works_for_them(sandbox
     assert got_through(Unfiltered(sandbox, call), WORKS_FOR_WHO_IS_STOPPED[call])
 
 
+def test_the_filter_takes_no_lock_and_hides_no_touched_page(sandbox):
+    """Nothing is refused: the call does nothing."""
+    locks = """
+import fcntl, os
+def attack():
+    with open("/tmp/a", "w+b") as one, open("/tmp/a", "r+b") as other:
+        fcntl.lockf(one, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
+            except OSError:
+                os._exit(1)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+"""
+    assert not got_through(sandbox, locks)
+    assert got_through(Unfiltered(sandbox, "fcntl"), locks)
+    pages = """
+import ctypes, mmap, re
+def attack():
+    held = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    held[:] = b"x" * len(held)
+    place = ctypes.addressof(ctypes.c_char.from_buffer(held))
+    ctypes.CDLL(None).madvise(ctypes.c_void_p(place), ctypes.c_size_t(len(held)), 20)
+    with open("/proc/self/smaps") as file:
+        maps = re.split(r"(?m)^(?=[0-9a-f]+-)", file.read())
+    own = [m for m in maps if "-" in m[:40] and int(m.split("-")[0], 16) <= place
+           < int(m.split("-")[1].split()[0], 16)]
+    return int(re.search(r"Referenced: +([0-9]+)", own[0])[1]) < 4096
+"""
+    assert not got_through(sandbox, pages)
+    assert got_through(Unfiltered(sandbox, "madvise"), pages)
+
+
 SEES_WHAT_IS_CACHED = {
     "preadv2": """
 import os

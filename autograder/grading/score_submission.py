@@ -92,7 +92,8 @@ def graded(
     files = check_files.files(lesson.name, options.hidden, options.checks)
     cells = [cell for cell in submission.code if not is_skipped(cell, lesson)]
     problems = _look_over(submission, lesson)
-    version = "\0".join(cell.source for cell in submission.code) if options.by_version else ""
+    # all of a version that its code can see: the cells that run, and their numbers
+    version = repr([(cell.number, cell.source) for cell in cells]) if options.by_version else ""
     seed = f"{options.seed} {version}" if version else options.seed
     with (
         Session(sandbox, cells, options.limits, options.timeout, again) as session,

@@ -7,6 +7,7 @@ of this package. Never the package's folder, where the hidden checks lie.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import pwd
@@ -59,8 +60,8 @@ DENIED = (
     "add_key", "request_key", "name_to_handle_at", "open_by_handle_at", "init_module",
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
     "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
-    "kexec_file_load", "timer_create", "timerfd_create", "signalfd", "signalfd4", "mq_notify",
-    "readahead",
+    "kexec_file_load", "process_madvise", "timer_create", "timerfd_create", "signalfd",
+    "signalfd4", "mq_notify", "readahead",
 )
 """System calls that no notebook needs: they hide memory, reach out, widen what is exposed, have the
 kernel send a signal of one's choice, such as the one that continues what was stopped, or have it
@@ -68,6 +69,10 @@ work for those who are stopped, in the time of whoever runs."""
 # fmt: on
 
 SO_SNDBUFFORCE, F_SETSIG, CSIGNAL = 32, 10, 0xFF
+LOCKS = (fcntl.F_SETLK, fcntl.F_SETLKW, 37, 38)
+"""Of a process and, as numbers, of an open file."""
+HIDING = (8, 20, 21)
+"""MADV_FREE, MADV_COLD and MADV_PAGEOUT: pages that have been touched would seem untouched."""
 CACHESTAT = 451
 """The call's number on every architecture: libseccomp knows its name from 2.6 on."""
 NAMESPACE_FLAGS = 0x7E020000 | 0x80
@@ -126,6 +131,10 @@ def seccomp_program(sockets: bool = True) -> bytes:
     rules.add_rule(ignored, "sched_setaffinity")  # the CPU on which it is timed is ours to choose
     rules.add_rule(ignored, "fadvise64")
     rules.add_rule(ignored, "flock")  # a lock on a file that all may read is seen by all
+    for lock in LOCKS:  # each is kernel memory that counts as nobody's
+        rules.add_rule(ignored, "fcntl", is_int(1, lock))
+    for advice in HIDING:
+        rules.add_rule(ignored, "madvise", is_int(2, advice))
     for option in (socket.SO_SNDBUF, SO_SNDBUFFORCE):  # without effect: buffers are counted
         rules.add_rule(ignored, "setsockopt", is_int(1, socket.SOL_SOCKET), is_int(2, option))
     with tempfile.TemporaryFile() as file:

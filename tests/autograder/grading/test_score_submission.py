@@ -268,6 +268,8 @@ def test_each_version_can_have_inputs_of_its_own_and_one_file_has_one_score(sand
     assert seen(paths[0]) == seen(paths[1]), "equal answers, equal inputs"
     first, second = (seen(path, by_version=True) for path in paths)
     assert first != second and seen(paths[0], by_version=True) == first
+    moved = write_notebook(tmp_path / "3" / "lora.ipynb", [("markdown", "A"), answer, "1"])
+    assert seen(moved, by_version=True) != first, "its code can see the cells' numbers"
 
 
 def test_replies_of_an_odd_shape_cost_the_cell_that_makes_them(sandbox, tmp_path):
