@@ -9,6 +9,9 @@ import unicodedata
 _MARKS = {0x061C, 0x200E, 0x200F}
 _TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF9, 0xFFFC), *_MARKS}
 """Signs that turn the direction of what is around them, or mark what is to be left out."""
+_UNSEEN = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x200B, 0x3164, 0xFFA0}
+_UNSEEN |= {*range(0x2060, 0x2065), *range(0xE0000, 0xE1000)}
+"""Signs of which nothing is seen, but for those that join or part letters in some scripts."""
 
 
 def clean(text: str, longest: int | None = None) -> str:
@@ -38,7 +41,7 @@ def _is_shown(sign: str) -> bool:
     number = ord(sign)
     is_none = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF  # of no character, for good
     control = unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
-    return not (is_none or control or number in _TURNING)
+    return not (is_none or control or number in _TURNING or number in _UNSEEN)
 
 
 _NUMBER = r"[-+] *\d[\d.]*(?:e[-+]?\d+)? *(?:[)\]},]|$)"

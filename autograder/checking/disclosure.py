@@ -7,7 +7,7 @@ import builtins
 A_CHECK, A_SUBMISSION = 100, 1_000
 """Characters that hidden checks tell at most, of exceptions' names and texts and of values."""
 _KNOWN = {name for name, value in vars(builtins).items() if isinstance(value, type)}
-_KNOWN |= {"Missing", "WireError", "OutOfMemoryError", "LinAlgError"}
+_KNOWN |= {"Missing", "WireError", "line", "OutOfMemoryError", "LinAlgError"}
 UNNAMED = "an exception"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
@@ -214,9 +215,12 @@ def short(value: object) -> str:
         return f"a tensor of shape {short(tuple(value.shape))}"
     if isinstance(value, Handle):
         return "an object of another type"
-    text = f"{value:.6g}" if type(value) is float else repr(value)
+    text = f"{value:.6g}" if type(value) is float else _SHORT.repr(value)
     return _tell.get()(text if len(text) <= 60 else f"{text[:57]}…")
 
+
+_SHORT = reprlib.Repr()  # of a long list it words the start, and not all to cut it
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 _tell: ContextVar[Callable[[str], str]] = ContextVar("tell", default=str)
 

@@ -145,8 +145,8 @@ def step_of(optimizer: Any, module: nn.Module, value: float) -> None:
 def sgd_step(module: nn.Module, x: Tensor, upstream: Tensor, lr: float) -> None:
     """One step of torch's own SGD on all parameters, in the mode that the module is in.
 
-    No parameter is asked whether it is trainable: what has no gradient does not move, and a gradient
-    that was left from before counts.
+    No parameter is asked whether it is trainable: what has no gradient does not move, and one that
+    was left from before counts.
     """
     import torch
 

@@ -33,16 +33,20 @@ class StudentError(Exception):
     def __str__(self) -> str:
         """Return the sentence that a learner reads."""
         if self.told is None:
-            return self._sentence(self.type_name, self.text)
-        return self._sentence(*self.told(self.type_name, self.text))
+            return self._sentence(self.type_name, self.text, self.where)
+        kind, text = self.told(self.type_name, self.text)
+        place, _, line = self.where.rpartition(", line ")
+        if line and self.told("line", line)[1] != line:  # of a line's number, its digits are chosen
+            return self._sentence(kind, text, place)
+        return self._sentence(kind, text, self.where)
 
-    def _sentence(self, kind: str, text: str) -> str:
+    def _sentence(self, kind: str, text: str, where: str) -> str:
         if kind == "Missing":
             return f"`{text}` {UNDEFINED}" if text else f"A name that is asked for {UNDEFINED}"
         if kind == "NotImplementedError" and not self.text:
-            function, _, place = self.where.partition(", ")
+            function, _, place = where.partition(", ")
             return f"`{function}` {UNWRITTEN}" if ", " in place else f"This {UNWRITTEN}"
         if kind == "WireError":
             return f"Your code returned {text or 'something'}, which cannot be graded."
-        place = f" ({self.where})" if self.where else ""
+        place = f" ({where})" if where else ""
         return f"Your code raised {kind}{': ' if text else ''}{text}{place}"

@@ -53,7 +53,8 @@ def _place_in(cells: Sequence[Cell], where: str) -> str:
         return ""
     name, number, line = found[1] or "", int(found[2]), int(found[3])
     text = next((cell.source for cell in cells if cell.number == number), None)
-    if text is None or not 0 < line <= text.count("\n") + 1:
+    lines = text.split("\n") if text is not None else []
+    if text is None or not 0 < line <= len(lines) or not lines[line - 1].strip():
         return ""
     known = name in qualified_names(text, MAX_QUALIFIED)
     return f"{name}, cell {number}, line {line}" if known else f"cell {number}, line {line}"

@@ -45,7 +45,7 @@ class Death(StudentError):
         super().__init__(kind, text)
         self.kind = kind
 
-    def _sentence(self, kind: str, text: str) -> str:
+    def _sentence(self, kind: str, text: str, where: str) -> str:
         return self.text
 
 

@@ -252,7 +252,7 @@ def _unpack(data: bytes, tensors: dict[str, torch.Tensor], items: _Items, depth:
     def extension(code: int, body: bytes) -> object:
         items.take(1)
         if code == _TENSOR:
-            return tensors[body.decode("ascii")]
+            return tensors.pop(body.decode("ascii"))  # each is there once
         if code == _HANDLE:
             return Key(struct.unpack("!Q", body)[0])
         if code in (_TUPLE, _SET):

@@ -60,3 +60,14 @@ def test_only_what_is_shown_is_counted_and_a_check_s_own_name_is_not(sandbox):
         with pytest.raises(StudentError) as caught:
             student.refuses(50)
         assert str(caught.value) == "Your code raised ValueError (refuses, cell 1, line 1)"
+
+
+def test_a_line_s_number_is_counted_and_left_out_where_no_more_is_told():
+    counted = Disclosure()
+    error = StudentError("ValueError", "no", "f, cell 3, line 12345")
+    error.told = counted.told
+    assert str(error) == "Your code raised ValueError: no (f, cell 3, line 12345)"
+    assert counted._left == A_SUBMISSION - len("no") - len("12345")
+    other = StudentError("ValueError", "", "f, cell 3, line 54321")
+    other.told, counted._left = counted.told, 2
+    assert str(other) == "Your code raised ValueError (f, cell 3)"
