@@ -186,6 +186,8 @@ def terminal(width):
         contextlib.redirect_stderr(printed),
     ):
         patch.setenv("COLUMNS", str(width))
+        patch.setenv("TERM", "xterm")
+        patch.delenv("FORCE_COLOR", raising=False)  # a dumb terminal that is forced has 80 columns
         yield printed
 
 

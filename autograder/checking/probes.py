@@ -143,19 +143,22 @@ def step_of(optimizer: Any, module: nn.Module, value: float) -> None:
 
 
 def sgd_step(module: nn.Module, x: Tensor, upstream: Tensor, lr: float) -> None:
-    """One step of torch's own SGD on all parameters, in the mode that the module is in.
+    """One step of plain SGD on all parameters, in the mode that the module is in.
 
-    No parameter is asked whether it is trainable: what has no gradient does not move, and one that
-    was left from before counts.
+    No parameter is asked whether it is trainable, and nothing of its class: what has no gradient
+    does not move, and one that was left from before counts. torch's own SGD could be another by now.
     """
     import torch
 
     y = module(x)
     if y.requires_grad:
         y.backward(upstream)
-    optimizer = torch.optim.SGD(kept(module, "_parameters"), lr=lr)
-    optimizer.step()
-    optimizer.zero_grad()
+    gradient = torch._C.TensorBase.grad
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        for parameter in kept(module, "_parameters"):
+            if (found := gradient.__get__(parameter)) is not None:
+                torch.Tensor.detach(parameter).sub_(lr * found)
+            gradient.__set__(parameter, None)
 
 
 def load_and_go_on(
@@ -182,8 +185,8 @@ def seed_global(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def draw_global(count: int, kind: str = "rand") -> Any:
-    """Report what torch's global generator gives next, by torch.rand or another function of it."""
+def draw_global(count: int, kind: str) -> Tensor:
+    """Report what torch's global generator gives next, by a method of tensors such as uniform_."""
     import torch
 
-    return getattr(torch, kind)(count)
+    return getattr(torch.empty(count), kind)()

@@ -34,6 +34,8 @@ from autograder.sandbox.launch import Ahead, Sandbox
 from autograder.scores import Score
 from autograder.text import one_line
 
+TRIES = 3
+"""How often a submission is begun whose grading ended through no fault that is known of its own."""
 GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
 ENDING = 30.0
@@ -250,7 +252,7 @@ def _outcome(judge: _Judge, isolation: str) -> Score | None:
         answer = "its grading process was ended from outside"
     if isinstance(answer, Score):
         return answer
-    if in_time and judge.tries < 2:
+    if in_time and judge.tries < TRIES:
         return None
     tried = f" Tried {judge.tries} times." if judge.tries > 1 else ""
     problem = f"{one_line(str(judge.path))}: could not be graded ({answer}).{tried}"

@@ -28,7 +28,6 @@ from autograder.checking.probes import (
     call_and_return_arguments,
     chain,
     deep_copy,
-    draw_global,
     fill_gradients,
     hold,
     kept,
@@ -46,6 +45,7 @@ from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     conv_net,
     expect_as_before,
+    expect_drawn_next,
     expect_on_its_device,
     expect_same_tensors,
     fill_norm,
@@ -1322,15 +1322,13 @@ def test_budget_leaves_the_model(student, rng):
     student.run(seed_global, seed)
     rank = student.rank_for_budget(model, ["query"], 100)
     expect_equal(rank, 4, "Not the largest rank for a budget of 100.")
-    drawn = student.run(draw_global, 4)
+    expect_drawn_next(student, rng, seed)
     came, mine = student.run(anatomy, model), anatomy(net)
     expect(type(came) is dict, "The model could not be read.")
     expect_equal(came["modules"], mine["modules"], "There are other modules in the model.")
     expect_equal(came["trainable"], mine["trainable"], "Other parameters are trainable.")
     expect_same_tensors(came["state"], net.state_dict(), "A weight has changed")
     expect_as_before(student, model, net, rng.normal(3, 6), "The model")
-    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
-    expect_close(drawn, expected, "Random numbers have been drawn.")
 
 
 # ------------------------------------------------------------------------------------ dora_linear
@@ -1624,9 +1622,7 @@ def test_global_generator_is_put_back(student, rng):
     model = student.run(hold, net)
     student.run(seed_global, seed)
     adapt(student, model, loader, epochs=2, lr=0.05, seed=1)
-    drawn = student.run(draw_global, 4)
-    expected = torch.rand(4, generator=torch.Generator().manual_seed(seed))
-    expect_close(drawn, expected, "The generator is in another state.")
+    expect_drawn_next(student, rng, seed)
     expect_trained(model, net, loader[0][0])
 
 
