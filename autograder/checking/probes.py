@@ -146,14 +146,14 @@ def sgd_step(module: nn.Module, x: Tensor, upstream: Tensor, lr: float) -> None:
     """One step of plain SGD on all parameters, in the mode that the module is in.
 
     No parameter is asked whether it is trainable, and nothing of its class: what has no gradient
-    does not move, and one that was left from before counts. torch's own SGD could be another by now.
+    does not move, and one that was left from before counts. torch's own SGD could be another now.
     """
     import torch
 
     y = module(x)
     if y.requires_grad:
         y.backward(upstream)
-    gradient = torch._C.TensorBase.grad
+    gradient: Any = torch._C.TensorBase.grad
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         for parameter in kept(module, "_parameters"):
             if (found := gradient.__get__(parameter)) is not None:
@@ -185,7 +185,7 @@ def seed_global(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def draw_global(count: int, kind: str) -> Tensor:
+def draw_global(count: int, kind: str) -> Any:
     """Report what torch's global generator gives next, by a method of tensors such as uniform_."""
     import torch
 

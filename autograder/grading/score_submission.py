@@ -74,7 +74,7 @@ def graded(
         path: the notebook.
         sandbox: where it runs.
         options: how it is graded.
-        again: whether this is a second try.
+        again: whether it was tried before.
         arena: where it runs for the checks that need a GPU.
 
     Raises:

@@ -162,7 +162,7 @@ def test_a_judge_killed_from_outside_is_tried_again(sandbox, tmp_path):
     assert {score.percent for score in scores.values()} == {100.0}
 
 
-def test_a_judge_killed_twice_is_reported_and_costs_nobody_else(sandbox, tmp_path):
+def test_a_judge_that_is_killed_each_time_is_reported_and_costs_nobody_else(sandbox, tmp_path):
     checks = killing(tmp_path / "checks", "os.kill(os.getpid(), 9)")
     options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=checks)
     before = descendants()
@@ -173,7 +173,7 @@ def test_a_judge_killed_twice_is_reported_and_costs_nobody_else(sandbox, tmp_pat
     assert (scores["fine"].status, scores["fine"].percent) == ("graded", 100.0)
     doomed = scores["doomed"]
     assert (doomed.status, doomed.points) == ("crashed", 0)
-    assert "Tried 2 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
+    assert "Tried 3 times" in doomed.problems[0] and "doomed.ipynb" in doomed.problems[0]
     assert settles(lambda: descendants() <= before), "a judge's child outlived it"
 
 
