@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
 
 from autograder.catalogue import lessons
 from autograder.cli import console
@@ -185,9 +186,9 @@ def terminal(width):
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
     ):
-        patch.setenv("COLUMNS", str(width))
-        patch.setenv("TERM", "xterm")
-        patch.delenv("FORCE_COLOR", raising=False)  # a dumb terminal that is forced has 80 columns
+        # made now: a console keeps the COLUMNS that there were when it was made
+        patch.setattr(console, "_out", Console(highlight=False, width=width))
+        patch.setattr(console, "_err", Console(stderr=True, highlight=False, width=width))
         yield printed
 
 
