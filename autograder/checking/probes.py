@@ -84,12 +84,6 @@ def set_mode(module: nn.Module, training: bool) -> None:
     module.train(training)
 
 
-def set_dropout(module: nn.Module, name: str, p: float) -> None:
-    """Give a dropout, by its dotted name, another rate."""
-    dropout: Any = module.get_submodule(name)
-    dropout.p = p
-
-
 def modes_of(module: nn.Module) -> dict[str, bool]:
     """Report the training mode of each submodule, by its dotted name."""
     return {name: child.training for name, child in module.named_modules()}

@@ -20,9 +20,7 @@ from autograder.checking.expect import (
 from autograder.checking.handle import Handle, Student
 from autograder.checking.probes import (
     draw_global,
-    gradients_of,
     made_from_meta,
-    modes_of,
     set_parameters,
     sgd_step,
     state_of,
@@ -174,30 +172,6 @@ def expect_same_state(
     names = list(expected if names is None else names)
     some = {name: expected[name] for name in names}
     expect_same_tensors({name: came[name] for name in names}, some, message)
-
-
-def expect_modes(
-    student: Student, model: Handle, expected: Mapping[str, bool], what: str = "The model"
-) -> None:
-    """Expect each submodule of a held model to be in the mode that it had before."""
-    came = student.run(modes_of, model)
-    expect(type(came) is dict, "The modes could not be read.")
-    for name, mode in expected.items():
-        label = f"{what}'s submodule {name!r}" if name else what
-        was = "train" if mode else "eval"
-        expect(came.get(name) is mode, f"{label} was in {was} mode before, and now is not.")
-
-
-def expect_old_gradients(
-    student: Student, model: Handle, net: nn.Module, value: float, what: str = "The model"
-) -> None:
-    """Expect the .grad of each parameter of a held model, like `net`, to be still at `value`."""
-    gradients = student.run(gradients_of, model)
-    expect(type(gradients) is dict, "The gradients could not be read.")
-    for name, parameter in net.named_parameters():
-        message = f"{what}'s {name}.grad is not what it was."
-        expect(gradients.get(name) is not None, message)
-        expect_close(gradients[name], torch.full_like(parameter, value), message)
 
 
 def expect_as_before(

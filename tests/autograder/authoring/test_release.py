@@ -157,7 +157,7 @@ def test_each_helper_in_it_is_there_for_something_that_is_in_it(held):
         for defined in re.findall(r"^(?:def|class) (\w+)", code[name], re.M):
             uses = sum(len(re.findall(rf"\b{defined}\b", text)) for text in code.values())
             assert uses > 1, f"{name}: {defined}"
-    assert b"def expect_old_gradients" not in held["autograder/checks/shared/common.py"]
+    assert b"def expect_drawn_next" not in held["autograder/checks/shared/common.py"]
     assert b"def draw_global" not in held["autograder/checking/probes.py"]
 
 
