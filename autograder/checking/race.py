@@ -13,8 +13,9 @@ The verdict is a sequential test on signs: a pair in which the student was fast 
 up, any other one down; a lead of `LEAD` passes, a deficit of `DEFICIT` fails. Noise hits both sides
 of a pair alike. As long as it leaves at least three pairs in four on the right side, the wrong end
 of n steps comes first with a probability of less than 3^-n (the gambler's ruin; Wald 1945). What
-failed is measured once more in new processes, unless no pair was anywhere near: then it takes
-`LEAD` such pairs in a row. So a false failure or pass happens less than once in 1,000 verdicts.
+failed is measured anew in new processes, `TRIES` times in all, unless no pair was anywhere near:
+then it takes `LEAD` such pairs in a row. So a false pass happens less than once in 1,000 verdicts,
+and so does a false failure even on a machine so noisy that it leaves two pairs in three.
 Without an end in time the doubt is the student's, if no process of its own was there to help, and
 the pair in the middle was near what is asked. One that runs while it is held still, for the other
 side's turn, cannot be timed, and fails.
@@ -36,7 +37,7 @@ from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.freezer import Took, idlest_cpu
 from autograder.scores import Figure
 
-LEAD, DEFICIT = 7, 4
+LEAD, DEFICIT = 8, 5
 HOPELESS = 1.3
 """A pair that took so many times what is allowed: no process is that unlucky."""
 SECONDS = 1.2
@@ -47,7 +48,7 @@ RESTLESS = (
     "measured. End what it starts before it returns."
 )
 WARM_UP = 2
-TRIES = 2
+TRIES = 3
 CONFIDENCE = 0.95
 
 Prepare = Callable[[Student], Callable[..., Any]]

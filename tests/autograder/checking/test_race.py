@@ -10,7 +10,7 @@ from autograder.catalogue.lessons import LessonError
 from autograder.checking import race
 from autograder.checking.expect import CheckFailed, Inputs, expect_close
 from autograder.checking.handle import InProcess, Student
-from autograder.checking.race import DEFICIT, LEAD, Race, Tally, comparable, interval
+from autograder.checking.race import DEFICIT, LEAD, TRIES, Race, Tally, comparable, interval
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.freezer import Took
 from tests.conftest import running
@@ -38,11 +38,11 @@ def chances(p: float) -> tuple[float, float]:
 
 
 def test_the_stated_error_rates_hold():
-    passed, failed = chances(0.75)
+    passed, failed = chances(2 / 3)
     assert passed + failed == pytest.approx(1)
-    assert failed**2 + 0.25**LEAD < 1 / 1000, "two deficits, or no pair anywhere near"
+    assert failed**TRIES + (1 / 3) ** LEAD < 1 / 1000, "a deficit in each, or no pair anywhere near"
     passed, _ = chances(0.25)
-    assert 1 - (1 - passed) ** 2 < 1 / 1000, "a false pass: in one of two measurements"
+    assert 1 - (1 - passed) ** TRIES < 1 / 1000, "a false pass: in one of the measurements"
 
 
 def tally(at_least, *pairs):
@@ -133,8 +133,10 @@ def test_as_fast_passes(make_race):
 
 
 @pytest.mark.parametrize("seconds", [race.SECONDS, 0.0])
-@pytest.mark.parametrize("times, hopeless, restarts", [(1000, 3.0, 2), (2000, race.HOPELESS, 0)])
-def test_slow_fails_after_two_measurements_unless_hopeless_however_slow_the_machine(
+@pytest.mark.parametrize(
+    "times, hopeless, restarts", [(1000, 3.0, 2 * (TRIES - 1)), (2000, race.HOPELESS, 0)]
+)
+def test_slow_fails_after_every_measurement_unless_hopeless_however_slow_the_machine(
     make_race, monkeypatch, times, hopeless, restarts, seconds
 ):
     monkeypatch.setattr(race, "HOPELESS", hopeless)
