@@ -4,10 +4,16 @@ import pytest
 
 from autograder.sandbox.errors import StudentError
 
+# `take` asks the kernel itself: what a process has let go of is taken again without a rise.
 CELL = """
+import mmap
+
 def take(megabytes):
-    held = bytearray(megabytes << 20)
-    return len(held)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    with mmap.mmap(-1, megabytes << 20, flags=private) as held:
+        for page in range(0, len(held), mmap.PAGESIZE):
+            held[page] = 1
+        return len(held)
 
 taken = None
 
@@ -17,10 +23,6 @@ def take_beforehand(megabytes):
 
 def use(megabytes):
     taken[: megabytes << 20] = b"x" * (megabytes << 20)
-
-def collect():
-    gc.collect()
-
 
 def collect():
     import gc
@@ -80,7 +82,7 @@ def test_the_kernel_counts_on_whatever_is_written_to_it(submit):
 
 def test_a_collection_touches_little(either):
     student = either(CELL)
-    _, _, without = student.measured(lambda: student.take(0))
+    _, _, without = student.measured(lambda: student.take(1))
     _, _, touched = student.measured(student.collect)
     assert touched - without < 20 << 20
 
