@@ -30,11 +30,12 @@ WAY = """
 ## The way that a submission takes
 
 `cli/grader.py` → `cli/run.py`, which opens the journal and the pool → `grading/pool.py` forks a
-judge → `notebook/` reads the file as if it bit → `grading/score_submission.py` has
-`sandbox/session.py` run its cells in a child of the warm process (`warm_process.py` asks
-`zygote.py` for it; `outer_wall.py` and `inner_wall.py` are around it) → `checking/plugin.py` runs
-the checks, which speak to it through `checking/handle.py`; bytes cross in `sandbox/wire.py` →
-`scores.py` is what comes of it → `grading/journal.py` keeps it → `reporting/` tells it.
+judge → `notebook/` reads the file as if it bit → `grading/plan.py` tells which cells are run →
+`grading/score_submission.py` has `sandbox/session.py` run them in a child of the warm process
+(`warm_process.py` asks `zygote.py` for it; `outer_wall.py` and `inner_wall.py` are around it) →
+`checking/plugin.py` runs the checks, which speak to it through `checking/handle.py`; bytes cross in
+`sandbox/wire.py`, framed by `frames.py` → `scores.py` is what comes of it → `grading/journal.py`
+keeps it → `reporting/` tells it.
 """
 
 

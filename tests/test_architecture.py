@@ -61,10 +61,9 @@ def test_only_one_room_and_the_builder_import_nbgrader():
 
 
 def test_only_one_module_runs_a_submission_s_code():
-    assert [name for name in MODULES if "run_cell" in called(name)] == ["autograder.sandbox.child"]
-    # the reference is ours: the source of a lesson
     running = {name for name in MODULES if builtins_called(name) & {"exec", "eval"}}
-    assert running == {"autograder.catalogue.reference"}
+    # the reference is ours: the source of a lesson
+    assert running == {"autograder.sandbox.child", "autograder.catalogue.reference"}
 
 
 def test_nothing_is_unpickled_but_where_a_submission_lives():

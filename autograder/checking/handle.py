@@ -30,6 +30,8 @@ from autograder.sandbox.child import Executor, nowhere, printing_to
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.freezer import Took
 from autograder.sandbox.reply import outcome_of
+from autograder.sandbox.session import SETTLE
+from autograder.sandbox.settings import FOR_GOOD
 
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
@@ -142,6 +144,18 @@ class Student:
         """
         self._seconds, self._disclosure = seconds, disclosure
         self._named.clear()
+
+    def _settle(self) -> list[str]:
+        """Put the process's settings back; return those that its code has left changed.
+
+        What ended in the meantime has left none.
+        """
+        try:
+            changed = self._transport.ask(SETTLE, CALL_SECONDS)
+        except StudentError:
+            return []
+        told = changed if type(changed) is list else []
+        return [name for name in FOR_GOOD if name in told]
 
     def restart(self) -> None:
         """Begin again in a new process, which remembers nothing; handles of before are no more.

@@ -86,6 +86,7 @@ class Plugin:
         on_gpu: Callable[[float, float], gpu_race.Race | gpu_race.Nowhere] = lambda *_: (
             gpu_race.Nowhere()
         ),
+        disclosure: Disclosure | None = None,
     ) -> None:
         """Check `student`.
 
@@ -96,10 +97,11 @@ class Plugin:
             before: called with a check's task before it; may raise `CheckFailed`.
             reference: starts the lesson's reference beside it, or returns the one that is there.
             on_gpu: makes the race of a GPU-only check, of its bound and a call's deadline.
+            disclosure: what the submission has told so far [nothing].
         """
         self._student, self._seed, self._tasks, self._before = student, seed, tasks, before
         self._reference, self._on_gpu = reference, on_gpu
-        self._disclosure = Disclosure()
+        self._disclosure = disclosure or Disclosure()
         self.refused: SandboxError | None = None
         """what kept a check from being run, through no fault of the submission's"""
         self.results: list[CheckResult] = []
@@ -229,6 +231,10 @@ class Plugin:
         except Exception as error:  # noqa: BLE001 - recorded as the check's own error, for the grader
             outcome, share = "error", 0.0
             message = f"The check could not make use of what came ({type(error).__name__})."
+        changed = self._student._settle()
+        if changed and outcome == "passed":
+            outcome, share = "failed", 0.0
+            message = f"A call leaves {' and '.join(changed)} changed for all code after it."
         seconds = time.monotonic() - start
         race = item.stash.get(RACE, None)
         figure = race.figure if race is not None else None

@@ -29,8 +29,10 @@ from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.grading.preparation import needs
 from autograder.grading.score_submission import NOWHERE, Options, graded
 from autograder.sandbox import inner_wall, launch, zygote
+from autograder.sandbox.deadlines import PATIENCE
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Ahead, Sandbox
+from autograder.sandbox.session import SPARE_SECONDS
 from autograder.scores import Score
 from autograder.text import one_line
 
@@ -181,7 +183,7 @@ class Pool:
         self._running.append(judge)  # first of all: it is ended whatever comes between
         self._ready = None
         judge.path, judge.tries = path, tries + 1
-        judge.deadline = time.monotonic() + self._options.timeout + GRACE
+        judge.deadline = time.monotonic() + PATIENCE * self._options.timeout + SPARE_SECONDS + GRACE
         with contextlib.suppress(OSError):  # it has been killed: its end will tell
             judge.pipe.send((path, tries))
 

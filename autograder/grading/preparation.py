@@ -9,7 +9,8 @@ from pathlib import Path
 
 from autograder.catalogue.lessons import LessonError, catalogue, lesson_named, lesson_of
 from autograder.checking import check_files
-from autograder.grading.score_submission import Options, is_skipped
+from autograder.grading.plan import Plan
+from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError, read
 from autograder.sandbox import zygote
 
@@ -48,7 +49,7 @@ def needs(paths: Sequence[Path], options: Options) -> Needs:
             submission = read(path)
             lesson = lesson_of(submission, options.lesson)
             lessons[lesson.name] = None
-            texts += [cell.source for cell in submission.code if not is_skipped(cell, lesson)]
+            texts += [cell.source for cell in Plan(submission, lesson).cells]
     for name in lessons:
         texts += check_files.texts(name, options.hidden, options.checks)
     return Needs(tuple(lessons), zygote.named(texts))

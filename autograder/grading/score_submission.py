@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import time
@@ -10,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.catalogue import lessons, reference
-from autograder.catalogue.lessons import DEMONSTRATION, Lesson, LessonError, Task, lesson_of
+from autograder.catalogue.lessons import Lesson, LessonError, Task, lesson_of
 from autograder.checking import check_files, gpu_race, plugin
+from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed
 from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.checking.handle import Student
+from autograder.grading.plan import Disturbance, Plan, in_words
 from autograder.notebook import Cell, NotebookError, Submission, read
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Sandbox
-from autograder.sandbox.session import Exhausted, Session
+from autograder.sandbox.session import SPARE_SECONDS, Exhausted, Session
 from autograder.sandbox.warm_process import Limits
 from autograder.scores import CheckResult, Score, TaskScore
 
@@ -26,6 +29,7 @@ TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
 """Seconds for one submission, and for one of its tasks."""
 DEATHS_PER_TASK = 2
 NOWHERE = Nowhere()
+_BUILTINS = frozenset(dir(builtins))
 
 
 @dataclass(frozen=True)
@@ -90,35 +94,46 @@ def graded(
         yield Score(str(path), "", "unreadable", sandbox.isolation, seconds, (str(error),))
         return
     files = check_files.files(lesson.name, options.hidden, options.checks)
-    cells = [cell for cell in submission.code if not is_skipped(cell, lesson)]
+    plan = Plan(submission, lesson)
     problems = _look_over(submission, lesson)
     # all of a version that its code can see: the cells that run, and their numbers
-    version = repr([(cell.number, cell.source) for cell in cells]) if options.by_version else ""
+    version = (
+        repr([(cell.number, cell.source) for cell in plan.cells]) if options.by_version else ""
+    )
     seed = f"{options.seed} {version}" if version else options.seed
     with (
-        Session(sandbox, cells, options.limits, options.timeout, again) as session,
+        Session(sandbox, plan.cells, options.limits, options.timeout, again, plan.spare) as session,
         _reference(lesson, sandbox, options) as reference,
     ):
-        guard = _Guard(session, options)
 
         def on_gpu(bound: float, seconds: float) -> gpu_race.Race | Nowhere:
             if isinstance(arena, Nowhere):
                 return arena
             its = _reference_cells(lesson)
-            return gpu_race.Race(arena, cells, its, options.limits, bound, seconds)
+            return gpu_race.Race(arena, plan.cells, its, options.limits, bound, seconds)
 
-        checks = plugin.Plugin(Student(session), seed, options.tasks, guard, reference, on_gpu)
-        with contextlib.suppress(Exhausted):  # the checks fail, and say so
-            session.prepare()
-        try:
-            results = plugin.run(checks, files)
-        finally:  # whatever the checks made of it
-            if refused := session.refused or checks.refused:
-                raise refused
+        checks = _Checks(options, seed, files, reference, on_gpu)
+        results = checks.judge(session, options.tasks)
         status = "graded"
         if session.exhausted is not None:
             status = session.exhausted.kind
             problems.append(str(session.exhausted))
+        if session.left_out:
+            problems.append(
+                f"Left out but for imports and definitions: {in_words(session.left_out)}. No "
+                f"answer needs more, and the {SPARE_SECONDS:.0f} s of such cells were used up."
+            )
+        for task in lesson.tasks if session.exhausted is None else ():
+            its = [result for result in results if result.task == task.name]
+            if its and _points(its) < _of(its) and (where := plan.disturbance(task)):
+                session.end()
+                cells = [cell for cell in plan.cells if cell.number <= where.last]
+                seconds = session.deadlines.left
+                with Session(sandbox, cells, options.limits, seconds, again, plan.spare) as earlier:
+                    then = checks.judge(earlier, (task.name,))
+                problems += _said(task, where, its, then)
+                if _points(then) > _points(its):
+                    results = [r for r in results if r.task != task.name] + then
         yield Score(
             str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
             tuple(session.problems + problems),
@@ -129,6 +144,36 @@ def graded(
                 for task, cell in lessons.free_text(submission, lesson).items()
             ),
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """The checks of one grading, for whichever process of the submission they are to judge."""
+
+    options: Options
+    seed: object
+    files: Sequence[Path]
+    reference: Callable[[], Student]
+    on_gpu: Callable[[float, float], gpu_race.Race | Nowhere]
+    disclosure: Disclosure = field(default_factory=Disclosure)
+
+    def judge(self, session: Session, tasks: tuple[str, ...] | None) -> list[CheckResult]:
+        """Run the cells and then the checks of these tasks, or of all.
+
+        Raises:
+            SandboxError, plugin.BrokenChecks: as for `graded`.
+        """
+        checks = plugin.Plugin(
+            Student(session), self.seed, tasks, _Guard(session, self.options), self.reference,
+            self.on_gpu, self.disclosure,
+        )  # fmt: skip
+        with contextlib.suppress(Exhausted):  # the checks fail, and say so
+            session.prepare()
+        try:
+            return plugin.run(checks, self.files)
+        finally:  # whatever the checks made of it
+            if refused := session.refused or checks.refused:
+                raise refused
 
 
 @contextlib.contextmanager
@@ -168,8 +213,8 @@ class _Guard:
         if is_new:
             self._deaths = 0
             self._session.begin_task(self._seconds)
-        if self._session.task_is_over:
-            raise CheckFailed(f"Not run. {self._session.task_is_over}")
+        if self._session.deadlines.task_is_over:
+            raise CheckFailed(f"Not run. {self._session.deadlines.task_is_over}")
         if self._session.alive:
             return
         self._deaths += not is_new  # a new task does not pay for the one before
@@ -183,11 +228,30 @@ class _Guard:
             self._session.begin_task(self._seconds)
 
 
-def is_skipped(cell: Cell, lesson: Lesson) -> bool:
-    """Whether a cell is a demonstration: tagged so, and no answer, whatever its tags say."""
-    asked = {name for task in lesson.tasks for name in task.names}
-    tagged = DEMONSTRATION in cell.tags and not asked & set(cell.names)
-    return tagged or lesson.is_demonstration(cell.source)
+def _said(
+    task: Task, where: Disturbance, now: Sequence[CheckResult], then: Sequence[CheckResult]
+) -> list[str]:
+    """Say what has come between a task's check and the end, where that made a difference."""
+    gained = _points(then) - _points(now)
+    if gained <= 0:
+        return []
+    names = [
+        f"{name} is defined in {in_words(cells)}; the last one was used."
+        for name, cells in where.names.items()
+        if len(cells) > 1 or name in _BUILTINS
+    ]
+    return [
+        f"{task.name}: as things stood at its check it earns {gained:g} more, which count. "
+        + (" ".join(names) or "A cell behind it changes what it needs.")
+    ]
+
+
+def _points(results: Sequence[CheckResult]) -> float:
+    return sum(result.points for result in results)
+
+
+def _of(results: Sequence[CheckResult]) -> float:
+    return sum(result.max_points for result in results if result.outcome != "not_counted")
 
 
 def _look_over(submission: Submission, lesson: Lesson) -> list[str]:

@@ -1,6 +1,6 @@
 """Reads a submitted notebook, as if the file bit, into a `Submission`."""
 
-from autograder.notebook.names import defined_names, qualified_names
+from autograder.notebook.names import defined_names, qualified_names, statements
 from autograder.notebook.opening import NotebookError, digest, find, within
 from autograder.notebook.reading import Cell, Submission, bare, read
 
@@ -14,5 +14,6 @@ __all__ = [
     "find",
     "qualified_names",
     "read",
+    "statements",
     "within",
 ]

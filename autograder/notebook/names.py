@@ -16,7 +16,7 @@ def defined_names(source: str) -> list[str]:
     None where it does not parse, or is longer than `MAX_CELL`.
     """
     names: list[str] = []
-    for node in _body(source):
+    for node in statements(source):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.append(node.name)
         elif isinstance(node, ast.Assign):
@@ -34,7 +34,7 @@ def qualified_names(source: str, longest: int) -> frozenset[str]:
     where the cell does not parse, or is longer than `MAX_CELL`.
     """
     names: set[str] = set()
-    open_: list[tuple[str, ast.AST]] = [("", node) for node in _body(source)]
+    open_: list[tuple[str, ast.AST]] = [("", node) for node in statements(source)]
     while open_:
         before, node = open_.pop()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -64,7 +64,7 @@ def _bound(target: ast.expr) -> list[str]:
     return [part.id for part in parts if isinstance(part, ast.Name)]
 
 
-def _body(source: str) -> list[ast.stmt]:
+def statements(source: str) -> list[ast.stmt]:
     """Return a cell's statements, magics apart; none if it does not parse, or is too long."""
     if len(source) > MAX_CELL:
         return []

@@ -6,8 +6,10 @@ notebook, fed directly: a check sees copies in both and cannot tell which.
 
 from __future__ import annotations
 
+import ast
 import builtins
 import contextlib
+import inspect
 import io
 import os
 import pickle
@@ -18,10 +20,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
+from autograder.sandbox.settings import Settings
 
 MAX_TEXT, MAX_NAME, MAX_QUALIFIED = 2_000, 100, 50
 """Characters of an exception's text, of a name, and of a function's in its place, that travel."""
+
+
+_BINDING = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
+    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Try,
+)  # fmt: skip
+"""Statements that run though one before them in their cell has failed."""
 
 
 class Missing(Exception):
@@ -51,6 +61,7 @@ class Executor:
         self._namespace = namespace
         self._locate = locate
         self._run_cell = run_cell
+        self._settings = Settings()
         self._objects: dict[int, object] = {}
         self._count = 0
 
@@ -74,6 +85,8 @@ class Executor:
                 return getattr(target, args[0])
             case "call":
                 return target(*args, **kwargs)
+            case "settle":
+                return self._settings.put_back()
             case "cell" if self._run_cell is not None:
                 return self._run_cell(*args)
         raise wire.WireError(f"an unknown operation: {operation}")
@@ -137,9 +150,20 @@ def nowhere() -> TextIO:
 
 @contextlib.contextmanager
 def printing_to(stream: TextIO) -> Iterator[None]:
-    """Let what a call prints go to `stream`: it could print the hidden inputs."""
-    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
-        yield
+    """Let what a call prints go to `stream`: it could print the hidden inputs.
+
+    A debugger, whose questions nobody would see, is an error.
+    """
+    hook, sys.breakpointhook = sys.breakpointhook, _no_debugger
+    try:
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            yield
+    finally:
+        sys.breakpointhook = hook
+
+
+def _no_debugger(*_: object, **__: object) -> None:
+    raise RuntimeError("it waits for a debugger: take out breakpoint()")
 
 
 class Cells:
@@ -171,14 +195,38 @@ class Cells:
         self.shell.starting_dir, self.shell.user_ns["_dh"][:] = str(here), [here]
 
     def run(self, number: int, source: str) -> None:
-        """Run one cell; what it raises comes out.
+        """Run one cell, statement by statement; what the first to fail raises comes out at the end.
+
+        Behind it only imports, definitions and assignments run: one line that does not work here
+        must not take the rest of its cell along.
 
         Args:
             number: the cell's place in the notebook, from 1, as messages name it.
             source: its text, magics allowed.
         """
         self.number = number
-        self.shell.run_cell(source, store_history=False).raise_error()
+        shell = self.shell
+        code = shell.transform_cell(source)
+        name = shell.compile.cache(code, number, raw_code=source)
+        with shell.builtin_trap:
+            tree = shell.transform_ast(shell.compile.ast_parse(code, name))
+            failed: BaseException | None = None
+            for statement in tree.body:
+                if failed is None or isinstance(statement, _BINDING):
+                    try:
+                        self._execute(statement, name)
+                    except BaseException as error:  # noqa: BLE001 - a cell may raise anything
+                        failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _execute(self, statement: ast.stmt, name: str) -> None:
+        compiler = self.shell.compile  # it keeps what `from __future__` has asked for
+        with compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            compiled = compiler(ast.Module([statement], []), name, "exec")  # type: ignore[arg-type]
+        came = eval(compiled, self.shell.user_global_ns, self.shell.user_ns)
+        if compiled.co_flags & inspect.CO_COROUTINE:
+            self.shell.loop_runner(came)
 
     def locate(self, file_name: str) -> str | None:
         """Return the cell that a code object's file name stands for."""
@@ -197,14 +245,14 @@ def serve(sock: socket.socket, cells: Cells) -> None:
     executor = Executor(cells.shell.user_ns, cells.locate, cells.run)
     while True:
         try:
-            nonce, request, _ = wire.receive(sock, (wire.MAX_REQUEST, 0))
+            nonce, request, _ = frames.receive(sock, (wire.MAX_REQUEST, 0))
         except EOFError:
             return
         if stream.closed:  # by a submission
             stream = nowhere()
         with printing_to(stream):
             reply = executor.answer(request)
-        wire.send(sock, nonce, *reply)
+        frames.send(sock, nonce, *reply)
 
 
 def kernel_locator() -> Callable[[str], str | None]:

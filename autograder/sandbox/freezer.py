@@ -76,19 +76,19 @@ class Freezer:
                         raise
             for pid in new:
                 _wait_until_still(pid)
-        self._used = {pid: _cpu_seconds(pid) for pid in self._stopped}
+        self._used = {pid: cpu_seconds(pid) for pid in self._stopped}
 
     def stirred(self) -> bool:
         """Whether any of what is held still has run since, or has begun another."""
         return any(pid not in self._stopped for pid in tree(self._pid)) or any(
-            _cpu_seconds(pid) > used + STIRRING for pid, used in self._used.items()
+            cpu_seconds(pid) > used + STIRRING for pid, used in self._used.items()
         )
 
     def thaw(self) -> None:
         """Continue what was stopped, and note what `cpu_seconds` counts from."""
         if self._stopped:
             self._begun = _begun_anywhere() if not self.has_helpers else -1
-            self._cpu = _cpu_seconds(self._pid)
+            self._cpu = cpu_seconds(self._pid)
         for process in self._stopped.values():
             with contextlib.suppress(psutil.Error):
                 process.resume()
@@ -100,7 +100,7 @@ class Freezer:
 
         Of a process that runs the kernel knows them only to its last tick.
         """
-        return _cpu_seconds(self._pid) - self._cpu
+        return cpu_seconds(self._pid) - self._cpu
 
     def was_alone(self) -> bool:
         """Whether, stopped again, it is and was alone, and nothing was begun since it ran."""
@@ -119,7 +119,7 @@ class Freezer:
                     os.sched_setaffinity(int(thread.name), {cpu})
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """Return what a process has used of the CPU, by all its threads; 0 where it has ended."""
     try:
         return time.clock_gettime((~pid << 3) | _CPU_SCHEDULED)

@@ -13,13 +13,16 @@ import pickle
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import psutil
 
 from autograder.notebook import Cell
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
+from autograder.sandbox.clock import Clock
+from autograder.sandbox.deadlines import Deadlines
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.freezer import Took
 from autograder.sandbox.launch import Sandbox
@@ -28,11 +31,14 @@ from autograder.sandbox.process import Process, in_words
 from autograder.sandbox.reply import outcome_of
 from autograder.sandbox.warm_process import Limits
 
-CELL_SECONDS = 20.0
+CELL_SECONDS, SPARE_SECONDS = 20.0, 40.0
+"""Of one cell; of all those together, beside the submission's time, that no answer needs."""
+LOST_SECONDS = 0.05
+"""What others took, if it is less, is nothing to wait for."""
 DEATHS = 12
 """Deaths that end a submission."""
-
-
+SETTLE = pickle.dumps(("settle", None, (), {}))
+"""Asks for the process's settings to be put back; the reply tells which of them had changed."""
 ANOTHER_TIME = "It raised an error when it was run another time."
 """What is told of a cell's error once checks have asked: its words could carry their inputs out."""
 
@@ -63,6 +69,7 @@ class Session:
         limits: Limits,
         seconds: float,
         again: bool = False,
+        spare: Mapping[int, Cell] = MappingProxyType({}),
     ) -> None:
         """Prepare to run `cells`, in their order, for at most `seconds` in all.
 
@@ -72,16 +79,19 @@ class Session:
             limits: what it may use.
             seconds: for all of it.
             again: whether this is a second try: then an end from outside counts as its own.
+            spare: number → what is run of a cell that no answer needs when time is short. Such
+                cells have `SPARE_SECONDS` of their own, in all.
         """
         self.problems: list[str] = []
+        self.left_out: list[int] = []
+        """numbers of cells that were not run, the time of those that no answer needs being up"""
         self.refused: SandboxError | None = None
         """what keeps this submission from being graded, through no fault of its own"""
         self._again = again
         self.exhausted: Exhausted | None = None
         self._sandbox, self._cells, self._limits = sandbox, cells, limits
-        self._deadline = time.monotonic() + seconds
-        self._task_deadline, self._task_seconds = math.inf, math.inf
-        self._seconds = seconds
+        self.deadlines = Deadlines(seconds)
+        self._spare, self._spare_left = spare, SPARE_SECONDS
         self._skipped: set[int] = set()
         self._reported: set[int] = set()
         self._deaths = 0
@@ -90,6 +100,7 @@ class Session:
         self._held_still = False
         self._asked = False
         self._took = Took(math.nan)
+        self._clock: Clock | None = None
 
     def __enter__(self) -> Session:
         """Return itself."""
@@ -97,7 +108,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         """End the process."""
-        self._end()
+        self.end()
 
     @property
     def pid(self) -> int:
@@ -155,19 +166,18 @@ class Session:
             Exhausted: no time is left.
             SandboxError: no process could be had.
         """
-        self._end()
+        self.end()
         self.prepare()
+
+    def _more(self) -> float:
+        """Put the deadlines off by what others took; return the seconds that it is."""
+        lost = self._clock.lost() if self._clock is not None else 0.0
+        return self.deadlines.put_off(lost) if lost >= LOST_SECONDS else 0.0
 
     def begin_task(self, seconds: float) -> None:
         """Give what follows `seconds` in all, until this is called again."""
-        self._task_deadline, self._task_seconds = time.monotonic() + seconds, seconds
-
-    @property
-    def task_is_over(self) -> str:
-        """Why no more of this task is run, or an empty string."""
-        if time.monotonic() < self._task_deadline:
-            return ""
-        return f"The task's {self._task_seconds:.0f} s are used up."
+        self._more()
+        self.deadlines.begin_task(seconds)
 
     def prepare(self) -> None:
         """Fork a process and run the cells, again without those that end it.
@@ -178,12 +188,11 @@ class Session:
             Exhausted: no time is left, or it died too often.
             SandboxError: no process could be had.
         """
-        task, self._task_deadline = self._task_deadline, math.inf
-        try:
+        with self.deadlines.of_no_task():
             while not self.alive:
                 self._begin()
-        finally:
-            self._task_deadline = task
+            with contextlib.suppress(StudentError):  # the next check tells
+                self.ask(SETTLE, CELL_SECONDS)
 
     def _begin(self) -> None:
         """Fork a process and run the cells, up to one that ends it."""
@@ -198,21 +207,41 @@ class Session:
             self.refused = error
             raise
         self._watch = MemoryWatch(self._child, self._limits.memory, self._sandbox.isolation)
+        self._clock = Clock(self._child.pid)
         for cell in self._cells:
             if cell.number in self._skipped:
                 continue
+            if cell.number in self._spare and self._spare_left <= 0:
+                cell = self._spare[cell.number]
+                if cell.number not in self.left_out:
+                    self.left_out.append(cell.number)
             try:
-                request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
-                self._ask(request, CELL_SECONDS)
+                self._run(cell)
             except Exhausted:
                 raise
             except Death as death:
-                self._skipped.add(cell.number)
-                self._report(cell.number, f"{death} It is left out.")
+                if cell.number not in self._spare or self._spare_left > 0:
+                    self._skipped.add(cell.number)
+                    self._report(cell.number, f"{death} It is left out.")
                 return
             except StudentError as error:
                 if error.type_name != "NotImplementedError":
                     self._report(cell.number, ANOTHER_TIME if self._asked else str(error))
+
+    def _run(self, cell: Cell) -> None:
+        """Run one cell; the time of one that no answer needs is not the submission's."""
+        request = pickle.dumps(("cell", None, (cell.number, cell.source), {}))
+        if cell.number not in self._spare or self._spare_left <= 0:
+            self._ask(request, CELL_SECONDS)
+            return
+        began, room = time.monotonic(), min(CELL_SECONDS, self._spare_left)
+        self.deadlines.lend(room)
+        try:
+            self._ask(request, room)
+        finally:
+            took = time.monotonic() - began
+            self._spare_left -= took
+            self.deadlines.lend(-max(room - took, 0.0))
 
     def _report(self, number: int, text: str) -> None:
         if number not in self._reported:
@@ -220,8 +249,8 @@ class Session:
             self.problems.append(f"Cell {number}: {text}")
 
     def _spend(self) -> None:
-        if self.exhausted is None and time.monotonic() > self._deadline:
-            text = f"The submission's {self._seconds:.0f} s are used up."
+        if self.exhausted is None and self.deadlines.are_over:
+            text = f"The submission's {self.deadlines.seconds:.0f} s are used up."
             self.exhausted = Exhausted("timeout", text)
         if self.exhausted is not None:
             raise self.exhausted
@@ -235,13 +264,19 @@ class Session:
             Exhausted: the submission's own time or deaths are used up.
         """
         self._asked = True
-        return self._ask(request, seconds)
+        runs = self._child is not None
+        try:
+            return self._ask(request, seconds)
+        except Death as death:
+            if runs and request == SETTLE:  # it is no check's: none tells
+                self.problems.append(f"Between two checks: {death}")
+            raise
 
     def _ask(self, request: bytes, seconds: float) -> Any:
         self._spend()
         if self._child is None or self._watch is None:
             raise Death("crashed", "The process of your code has ended.")
-        until = min(time.monotonic() + seconds, self._deadline, self._task_deadline)
+        until = self.deadlines.until(seconds)
         nonce = secrets.randbits(64)
         channel = self._child.channel
         try:
@@ -251,8 +286,9 @@ class Session:
             helpers = self._held_still and freezer.has_helpers
             began = time.perf_counter()
             freezer.thaw()
-            wire.send(channel, nonce, request)
-            echo, plain, blob = wire.receive(channel, (wire.MAX_PLAIN, wire.MAX_TENSORS), until)
+            frames.send(channel, nonce, request)
+            sizes = wire.MAX_PLAIN, wire.MAX_TENSORS
+            echo, plain, blob = frames.receive(channel, sizes, until, self._more)
             self._took = Took(time.perf_counter() - began)
             if self._held_still:
                 self._freeze()
@@ -267,7 +303,7 @@ class Session:
                 raise wire.WireError("a reply to another request")
             outcome = outcome_of(wire.decode(plain, blob), self._cells)
         except TimeoutError:
-            text = self.task_is_over or f"Your code ran for more than {seconds:.0f} s."
+            text = self.deadlines.task_is_over or f"Your code ran for more than {seconds:.0f} s."
             raise self._died("timeout", text) from None
         except (EOFError, ConnectionError):
             raise self._died(*self._how_it_ended()) from None
@@ -296,7 +332,7 @@ class Session:
         return "crashed", f"Your code ended: {in_words(code)}."
 
     def _died(self, kind: str, text: str) -> Death:
-        self._end()
+        self.end()
         self._deaths += 1
         if self._deaths >= DEATHS:
             text = f"Its process ended {DEATHS} times; the last time: {text}"
@@ -304,9 +340,10 @@ class Session:
         self._spend()
         return Death(kind, text)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process."""
         if self._watch is not None:
             self._watch.stop()
         if self._child is not None:
             self._child.kill()
-        self._child = self._watch = None
+        self._child = self._watch = self._clock = None

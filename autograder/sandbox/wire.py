@@ -3,18 +3,12 @@
 A request is a cloudpickled tuple (trusted → untrusted). A reply is untrusted and is therefore two
 bounded parts: msgpack for the plain data, and one safetensors blob for all its tensors, which the
 msgpack refers to by number. What does not parse is a `WireError`, whatever the parser raised.
-
-A frame is ``!QII`` (nonce, bytes of the plain part, bytes of the tensor part), then the two parts.
-The nonce of a reply repeats the request's.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import socket
 import struct
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +19,6 @@ import torch
 from safetensors import TensorSpec, serialize
 from safetensors.torch import load as load_tensors
 
-HEADER = struct.Struct("!QII")
 MAX_PLAIN = 1 << 20  # bytes; an empty list costs some 60 times its msgpack in memory
 MAX_TENSORS = 256 << 20  # bytes
 MAX_TENSOR_HEADER = 1 << 20  # bytes
@@ -285,55 +278,3 @@ def _unpack(data: bytes, tensors: dict[str, torch.Tensor], items: _Items, depth:
         object_pairs_hook=pairs,
         unicode_errors="surrogatepass",
     )
-
-
-# ---------------------------------------------------------------------------------------- framing
-
-
-def send(sock: socket.socket, nonce: int, plain: bytes, blob: bytes = b"") -> None:
-    """Write one frame, in one call if it can be; the socket's timeout, if any, bounds each."""
-    parts = (HEADER.pack(nonce, len(plain), len(blob)), plain, blob)
-    sent = sock.sendmsg(parts)
-    for part in parts:
-        if sent < len(part):
-            sock.sendall(memoryview(part)[sent:])
-        sent = max(sent - len(part), 0)
-
-
-def receive(
-    sock: socket.socket, limits: tuple[int, int], deadline: float = math.inf
-) -> tuple[int, bytes, bytes]:
-    """Read one frame as (nonce, plain part, tensor part).
-
-    Args:
-        sock: a stream socket.
-        limits: the largest plain and tensor part accepted, in bytes.
-        deadline: a `time.monotonic()` by which the whole frame must be there.
-
-    Raises:
-        TimeoutError: the deadline passed.
-        EOFError: the other side closed.
-        WireError: a part longer than its limit.
-    """
-    nonce, plain, blob = HEADER.unpack(_exactly(sock, HEADER.size, deadline))
-    if plain > limits[0] or blob > limits[1]:
-        raise WireError("a reply larger than a reply may be")
-    return nonce, _exactly(sock, plain, deadline), _exactly(sock, blob, deadline)
-
-
-def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
-    """Read `count` bytes, growing as they come: a length is a claim, not an allocation."""
-    data = bytearray()
-    while len(data) < count:
-        if deadline < math.inf:
-            sock.settimeout(max(deadline - time.monotonic(), 1e-3))
-        try:
-            chunk = sock.recv(min(count - len(data), 1 << 20))
-        except ConnectionError:  # it closed with something of ours unread
-            raise EOFError from None
-        if not chunk:
-            raise EOFError
-        data += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return bytes(data)

@@ -201,7 +201,8 @@ def test_a_warm_process_killed_at_work_costs_nobody_a_try_too_many(tmp_path):
 def test_a_judge_that_hangs_is_ended_and_not_tried_again(sandbox, tmp_path, monkeypatch):
     checks = killing(tmp_path / "checks", "import time; time.sleep(60)")
     options = Options(1, timeout=20, limits=LIMITS, tasks=TASKS[:1], hidden=False, checks=checks)
-    monkeypatch.setattr(pool, "GRACE", -16.0)
+    most = pool.PATIENCE * options.timeout + pool.SPARE_SECONDS
+    monkeypatch.setattr(pool, "GRACE", 4.0 - most)
     start = time.monotonic()
     scores = {
         Path(s.submission).stem: s

@@ -151,6 +151,102 @@ print("x" * 10_000, file=sys.stderr)
 """
 
 
+BETWEEN = {
+    "a helper's name used again": ["def scaled(a): return None"],
+    "a name of Python's own": ["sum = 0; list = [1]; len = 3"],
+    "everything forgotten": ["%reset -f"],
+    "gradients off": ["import torch\ntorch.set_grad_enabled(False)"],
+    "another dtype": ["import torch\ntorch.set_default_dtype(torch.float64)"],
+}
+
+
+@pytest.mark.parametrize("way", BETWEEN)
+def test_an_answer_counts_as_things_stood_at_its_check(graded, way):
+    answer = """
+def scaled(lora_B):
+    return sum(lora_B) * 0
+
+def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
+    rank = len(lora_A)
+    low = F.linear(F.linear(x, lora_A) * (lora_alpha / rank), lora_B)
+    return F.linear(x, weight, bias) + low + (scaled([0]) if list((1,)) else None)
+"""
+    head = "import torch\nfrom torch.nn import functional as F"
+    score = graded([head, answer, 'check("lora_forward")', *BETWEEN[way]])
+    assert by_task(score)["lora_forward"] == 1.0, score.problems
+    said = [text for text in score.problems if text.startswith("lora_forward: as things stood")]
+    assert len(said) == (way not in ("gradients off", "another dtype"))
+    if way == "a helper's name used again":
+        assert "scaled is defined in cells 2 and 4; the last one was used." in said[0]
+
+
+def test_a_wrong_answer_is_no_better_at_its_check(graded):
+    wrong = "def lora_forward(x, weight, *others, bias=None): return helper(x)"
+    cells = ["def helper(x): return x", wrong, 'check("lora_forward")', "helper = None"]
+    score = graded(cells)
+    assert by_task(score)["lora_forward"] < 1.0
+    assert not [text for text in score.problems if "as things stood" in text]
+
+
+def test_a_call_that_leaves_a_setting_changed_fails_and_says_so(graded):
+    answer = """
+import torch
+from torch.nn import functional as F
+
+def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
+    torch.set_default_dtype(torch.float64)
+    low = F.linear(F.linear(x, lora_A) * (lora_alpha / len(lora_A)), lora_B)
+    return F.linear(x, weight, bias) + low
+"""
+    checks = graded([answer]).tasks[0].checks
+    said = "A call leaves torch's default dtype changed for all code after it."
+    assert {check.message for check in checks if check.outcome == "failed"} == {said}
+
+
+HELPS = {
+    "a drive": "from google.colab import drive\ndrive.mount('/content/drive')",
+    "an extension": "%load_ext tensorboard",
+    "another backend": "%matplotlib widget",
+    "a library that is not here": "import no_such_library as nsl",
+}
+
+
+@pytest.mark.parametrize("way", HELPS)
+def test_one_line_that_does_not_work_here_costs_its_cell_nothing(graded, way):
+    [imports, *others] = reference_cells()
+    score = graded([f"{HELPS[way]}\n{imports}", *others])
+    assert score.percent == 100.0
+    assert [text.startswith("Cell 1: Your code raised") for text in score.problems] == [True]
+
+
+def test_what_only_a_demonstration_defines_is_there(sandbox, tmp_path):
+    shown = nbformat.v4.new_code_cell("import numpy as handy\n1 / 0")
+    shown.metadata["tags"] = ["demonstration"]
+    answer = "def rank_for_budget(*args): return int(handy.int64(3))"
+    path = write_notebook(tmp_path / "lora.ipynb", [answer])
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, shown)
+    nbformat.write(notebook, path)
+    score = grade(path, sandbox, replace(QUICK, tasks=("rank_for_budget",)))
+    messages = " ".join(check.message for check in score.tasks[0].checks)
+    assert "NameError" not in messages and not [p for p in score.problems if "Cell 1" in p]
+
+
+def test_experiments_of_one_s_own_cost_no_answer_its_time(graded, monkeypatch):
+    monkeypatch.setattr(session, "SPARE_SECONDS", 1.0)
+    sweep = ["import time\ntime.sleep(0.7)"] * 5
+    options = replace(QUICK, timeout=30.0)
+    score = graded([*sweep, *reference_cells()], options)
+    assert (score.percent, score.status) == (100.0, "graded")
+    assert "Left out but for imports and definitions: cells 1 to 5." in " ".join(score.problems)
+
+
+def test_a_debugger_that_was_left_in_is_named(graded):
+    answer = "def lora_forward(x, *others, bias=None):\n    breakpoint()\n    return x"
+    checks = graded([answer]).tasks[0].checks
+    assert "take out breakpoint() (lora_forward, cell 1, line 2)" in checks[0].message
+
+
 def test_scratch_cells_cost_nothing(graded):
     odd = ["This is no Python.", SCRATCH, "raise SystemExit", *reference_cells(), SCRATCH]
     assert graded(odd, OPTIONS).percent == 100.0

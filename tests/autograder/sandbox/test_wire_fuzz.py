@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
 from tests.autograder.sandbox.test_wire import through
 from tests.fuzz import TEXT, mutated, within
 
@@ -247,7 +247,7 @@ def test_arrays_arrive_as_tensors_of_their_shape(tensor):
 
 LIMITS = (64, 64)
 FRAMES = st.builds(
-    lambda nonce, lengths, body: wire.HEADER.pack(nonce, *lengths) + body,
+    lambda nonce, lengths, body: frames.HEADER.pack(nonce, *lengths) + body,
     st.integers(0, (1 << 64) - 1),
     st.tuples(*2 * [st.integers(0, 64) | st.integers(0, (1 << 32) - 1)]),
     st.binary(max_size=140),
@@ -267,14 +267,14 @@ def test_any_stream_ends_in_a_frame_or_a_known_error(stream, closes, unread):
         start = time.monotonic()
         try:
             with within(SECONDS):
-                nonce, plain, blob = wire.receive(ours, LIMITS, start + 0.02)
+                nonce, plain, blob = frames.receive(ours, LIMITS, start + 0.02)
         except (EOFError, wire.WireError):
             return
         except TimeoutError:
             assert time.monotonic() - start >= 0.02
             return
         assert len(plain) <= LIMITS[0] and len(blob) <= LIMITS[1]
-        frame = wire.HEADER.pack(nonce, len(plain), len(blob)) + plain + blob
+        frame = frames.HEADER.pack(nonce, len(plain), len(blob)) + plain + blob
         assert stream.startswith(frame)
 
 

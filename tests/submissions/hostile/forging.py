@@ -168,7 +168,7 @@ import sys
 
 import torch
 
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
 
 
 def lora_forward(x, weight, *args, **kwargs):
@@ -177,7 +177,7 @@ def lora_forward(x, weight, *args, **kwargs):
         at = at.f_back
     value = {"value": torch.zeros(*x.shape[:-1], len(weight))}
     for _ in range(2):
-        wire.send(at.f_locals["sock"], at.f_locals["nonce"], *wire.encode(value, id))
+        frames.send(at.f_locals["sock"], at.f_locals["nonce"], *wire.encode(value, id))
 
 
 # %% attack="pickle_as_reply" seen="header is too long"
@@ -704,7 +704,7 @@ import os
 import sys
 import time
 
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
 
 
 def lora_forward(*args, **kwargs):
@@ -715,8 +715,8 @@ def lora_forward(*args, **kwargs):
     if os.fork():
         time.sleep(60)
     while True:
-        wire.send(sock, nonce, *wire.encode({"value": True}, id))
-        nonce, _, _ = wire.receive(sock, (1 << 29, 0))
+        frames.send(sock, nonce, *wire.encode({"value": True}, id))
+        nonce, _, _ = frames.receive(sock, (1 << 29, 0))
 
 
 # %% attack="a_thread_answers_first" seen="neither|another request|does not parse|more than|but is"
@@ -725,7 +725,7 @@ import sys
 import threading
 import time
 
-from autograder.sandbox import wire
+from autograder.sandbox import frames, wire
 
 main = threading.main_thread().ident
 
@@ -737,7 +737,7 @@ def answer(count=20):
             at = at.f_back
         if at is not None and "nonce" in at.f_locals:
             value = {"value": 100.0}
-            wire.send(at.f_locals["sock"], at.f_locals["nonce"], *wire.encode(value, id))
+            frames.send(at.f_locals["sock"], at.f_locals["nonce"], *wire.encode(value, id))
         time.sleep(0.01)
 
 

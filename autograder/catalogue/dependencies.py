@@ -1,0 +1,133 @@
+"""What answers need of a notebook's other cells, told from their text alone: nothing is run.
+
+A statement matters to some names if it binds one of them, and then all that it uses matters too.
+What is told so errs on the careful side: a name counts as bound wherever a value behind it may have
+been changed. What goes by text in strings (`exec`, `globals()`) is not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from autograder.notebook import Cell, statements
+
+DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BUILTINS = frozenset(dir(builtins))
+_UNSEEN = ("%reset", "exec(", "eval(", "globals(", "setattr(", "delattr(", "import *")
+"""What changes names in a way that the text of a statement does not show."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement at a cell's top level.
+
+    Attributes:
+        cell: the cell's number.
+        binds: the names to which it gives a value, or whose value it may change.
+        uses: the names that it reads, in functions that it defines too.
+        is_definition: whether it is an import or defines a function or class.
+        lines: its first and last line, from 1.
+    """
+
+    cell: int
+    binds: frozenset[str]
+    uses: frozenset[str]
+    is_definition: bool
+    lines: tuple[int, int]
+
+
+class Dependencies:
+    """What the cells of one notebook need of each other."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        """Read the cells; one that does not parse has no statements."""
+        parsed = [(cell.number, node) for cell in cells for node in statements(cell.source)]
+        fixed = {name for _, node in parsed for name in _defined(node)}
+        self._all = [_statement(number, node, fixed) for number, node in parsed]
+        self._sources = {cell.number: cell.source for cell in cells}
+
+    def needed(self, wanted: Iterable[str]) -> frozenset[str]:
+        """Return the names that matter to some, these and Python's own included."""
+        found, size = set(wanted), -1
+        while len(found) != size:
+            size = len(found)
+            for statement in self._all:
+                if statement.binds & found:
+                    found |= statement.uses
+        return frozenset(found)
+
+    def changing(self, names: frozenset[str]) -> dict[str, list[int]]:
+        """Return, for each of these names that cells may change, the cells' numbers in order."""
+        found: dict[str, list[int]] = {}
+        for statement in self._all:
+            for name in sorted(statement.binds & names):
+                if statement.cell not in found.setdefault(name, []):
+                    found[name].append(statement.cell)
+        return found
+
+    def is_opaque(self, cell: int) -> bool:
+        """Whether a cell may change names in a way that its text does not show."""
+        return any(sign in self._sources[cell] for sign in _UNSEEN)
+
+    def definitions(self, cell: int, names: frozenset[str] | None = None) -> str:
+        """Return a cell's text with its imports and definitions only; all, or those of `names`.
+
+        Lines keep their numbers.
+        """
+        kept: set[int] = set()
+        for statement in self._all:
+            is_wanted = names is None or statement.binds & names
+            if statement.cell == cell and statement.is_definition and is_wanted:
+                first, last = statement.lines
+                kept |= set(range(first, last + 1))
+        lines = enumerate(self._sources[cell].split("\n"), start=1)
+        return "\n".join(line if number in kept else "" for number, line in lines).rstrip()
+
+
+def _statement(number: int, node: ast.stmt, fixed: set[str]) -> Statement:
+    parts, is_definition = list(ast.walk(node)), isinstance(node, DEFINITIONS)
+    uses = {part.id for part in parts if isinstance(part, ast.Name)}
+    binds = _defined(node)
+    if not is_definition:  # what a function does, it does when it is called
+        binds = set[str]().union(*(_changed(part, fixed) for part in parts))
+    first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
+    lines = first, node.end_lineno or node.lineno
+    return Statement(number, frozenset(binds), frozenset(uses), is_definition, lines)
+
+
+def _defined(node: ast.AST) -> set[str]:
+    """Return the names that an import, a function's or a class's definition binds."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    return set()
+
+
+def _changed(part: ast.AST, fixed: set[str]) -> set[str]:
+    """Return the names to which a part of a statement gives a value, or whose value it may change.
+
+    A call may change what it is given and what it is a method of, but no function, class or module.
+    """
+    match part:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return {name}
+        case ast.Attribute(ctx=ast.Store() | ast.Del()):
+            return _root(part)
+        case ast.Subscript(ctx=ast.Store() | ast.Del()):
+            return _root(part)
+        case ast.Call():
+            owner = [part.func] if isinstance(part.func, ast.Attribute) else []
+            given = [*owner, *part.args, *(each.value for each in part.keywords)]
+            return set[str]().union(*map(_root, given)) - fixed - _BUILTINS
+    return _defined(part)
+
+
+def _root(part: ast.AST) -> set[str]:
+    """Return the name at the left of a chain of attributes and items."""
+    while isinstance(part, (ast.Attribute, ast.Subscript, ast.Starred)):
+        part = part.value
+    return {part.id} if isinstance(part, ast.Name) else set()

@@ -1,0 +1,49 @@
+"""How much of the time that passes is a submission's own: what other programs on a busy machine
+take of it does not count. Linux only; elsewhere all of it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from autograder.sandbox.freezer import cpu_seconds, tree
+
+
+class Clock:
+    """Looks at one process and all that it has started.
+
+    A thread that waits for a CPU is told from one that sleeps: the kernel counts its waiting. That
+    of a crowd of one's own is no loss: time counts at least as far as the CPU has been used.
+    """
+
+    def __init__(self, pid: int) -> None:
+        """Begin now."""
+        self._pid = pid
+        self._begin()
+
+    def _begin(self) -> None:
+        self._wall = time.monotonic()
+        self._cpu, self._waited = _used_and_waited(self._pid)
+
+    def lost(self) -> float:
+        """Return the seconds since this was asked last, or begun, that others took; begin anew."""
+        wall, cpu, waited = self._wall, self._cpu, self._waited
+        self._begin()
+        passed = self._wall - wall
+        waiting = max((now - waited.get(t, 0.0) for t, now in self._waited.items()), default=0.0)
+        counts = max(passed - waiting, min(self._cpu - cpu, passed))
+        return max(passed - counts, 0.0)
+
+
+def _used_and_waited(pid: int) -> tuple[float, dict[int, float]]:
+    """Return the seconds of the CPU that all have used, and those that each thread has waited."""
+    processes, waited = tree(pid), dict[int, float]()
+    for each in processes:
+        with contextlib.suppress(OSError):
+            for thread in Path(f"/proc/{each}/task").iterdir():
+                with contextlib.suppress(OSError, IndexError):
+                    text = (thread / "schedstat").read_text(encoding="ascii")
+                    waited[int(thread.name)] = int(text.split()[1]) / 1e9
+    return sum(map(cpu_seconds, processes)), waited

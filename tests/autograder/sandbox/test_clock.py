@@ -1,0 +1,88 @@
+"""Time that others take of a busy machine is not a submission's."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autograder.checking.handle import Student
+from autograder.sandbox.clock import Clock
+from autograder.sandbox.errors import StudentError
+from autograder.sandbox.freezer import idlest_cpu
+from tests.conftest import running
+
+CELL = """
+import threading, time
+
+def burn(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+    return seconds
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+def crowd(seconds):
+    def spin():
+        while True:
+            pass
+    for _ in range(20):
+        threading.Thread(target=spin, daemon=True).start()
+    return burn(20 * seconds)
+"""
+
+
+@pytest.fixture
+def crowded(sandbox):
+    """`with crowded(seconds)`: a submission whose one CPU three other programs want, too."""
+
+    @contextlib.contextmanager
+    def made(seconds):
+        cpu = idlest_cpu()
+        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+        for hog in hogs:
+            os.sched_setaffinity(hog.pid, {cpu})
+        try:
+            with running(sandbox, CELL) as (_, session):
+                session._child.freezer.pin(cpu)
+                yield Student(session, seconds)
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+
+    return made
+
+
+def test_a_call_has_its_time_however_busy_the_machine_is(crowded):
+    with crowded(0.8) as student:
+        began = time.monotonic()
+        assert student.burn(0.5) == 0.5
+        assert time.monotonic() - began > 0.9, "others took about half of it, or more"
+
+
+@pytest.mark.parametrize("way", ["burn", "sleep", "crowd"])
+def test_what_takes_its_own_time_is_ended_on_a_busy_machine_too(crowded, way):
+    with crowded(0.4) as student, pytest.raises(StudentError, match="ran for more than"):
+        getattr(student, way)(5.0)
+
+
+def test_sleep_is_no_loss():
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    time.sleep(0.3)
+    clock = Clock(process.pid)
+    time.sleep(0.3)
+    assert clock.lost() < 0.1
+    process.kill()
+    process.wait()
+
+
+def test_of_what_has_ended_nothing_is_lost():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    assert Clock(process.pid).lost() < 0.1
