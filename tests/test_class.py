@@ -103,9 +103,42 @@ def bare() -> NotebookNode:
     return notebook
 
 
+BEHIND = (
+    "def find_places(model): return {}",
+    "sum = 0\nlist = [1]",
+    "torch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float64)",
+    "import time\nfor rate in (1, 2):\n    time.sleep(0.1)",
+    "%reset -f",
+)
+"""Cells behind every check, as people leave them; each would change what an answer needs."""
+
+
+def untidy() -> NotebookNode:
+    """Full marks in the state in which each check ran; what is left of it is out of order."""
+    notebook = example("full-marks")
+    cells = notebook.cells
+    [answer] = [cell for cell in cells if cell.source.startswith("def lora_forward(")]
+    answer.source += "\n\n\nits = lora_forward\n\n\ndef lora_forward(*args, **kwargs):\n"
+    answer.source += "    return kept(its(*args, **kwargs))"
+    shown = new_code_cell("def kept(a):\n    return a\n\n\nkept(3)")
+    shown.metadata["tags"] = ["demonstration"]
+    cells.insert(cells.index(answer), shown)
+    cells += map(new_code_cell, BEHIND)
+    return notebook
+
+
+def elsewhere(notebook: NotebookNode) -> NotebookNode:
+    """As it was in another place: lines at the head of its imports that do not work here."""
+    imports = next(cell for cell in notebook.cells if cell.source.startswith("import copy"))
+    lines = "%load_ext no_such_extension", "from google.colab import drive", "drive.mount('/x')"
+    imports.source = "\n".join((*lines, imports.source))
+    return notebook
+
+
 def submissions() -> dict[str, NotebookNode]:
     """Student → what was handed in."""
     made = {"tampered": tampered(), "hostile": hostile(), LATE: bare()}
+    made["untidy"] = elsewhere(untidy())
     return {name: example(name) for name in OF_THEM} | made
 
 
@@ -184,7 +217,7 @@ def class_(tmp_path_factory: pytest.TempPathFactory) -> Class:
         nbformat.write(notebook, folder / f"{NOTEBOOK}.ipynb")
         (folder / "timestamp.txt").write_text(stamp)
     made.nbgrader("collect", ASSIGNMENT)
-    assert len(list((made.folder / "class/submitted").iterdir())) == len(submissions()) == 7
+    assert len(list((made.folder / "class/submitted").iterdir())) == len(submissions()) == 8
     return made
 
 
@@ -234,10 +267,27 @@ def test_all_scores_are_equal(autograded, graded):
 
 def test_the_scores_are_what_they_should_be(autograded):
     totals = {student: sum(tasks.values()) for student, tasks in autograded.scores().items()}
-    assert totals["full-marks"] == lessons.lesson_named(NOTEBOOK).max_points
+    assert totals["full-marks"] == totals["untidy"] == lessons.lesson_named(NOTEBOOK).max_points
     assert totals["half-done"] == totals["bare"] == totals["hostile"] > 50
     assert totals["untouched"] == totals["tampered"] == 0
     assert 0 < totals["published-mistakes"] < totals["half-done"] < 107
+
+
+def test_a_notebook_that_is_out_of_order_says_so_and_is_all_right_in_its_own_kernel(
+    graded, class_, tmp_path
+):
+    ours, _ = graded
+    lines = (ours.folder / "results/results.jsonl").read_text().splitlines()
+    [said] = [e["problems"] for e in map(json.loads, lines) if "/untidy/" in e["submission"]]
+    assert said[0].startswith("Cell 6: Your code raised ModuleNotFoundError")
+    assert any("find_places is defined in cells" in text for text in said[1:])
+    path = tmp_path / "lora.ipynb"
+    nbformat.write(untidy(), path)
+    line = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", path]
+    subprocess.run(line, env=class_.environment, check=True, capture_output=True)
+    cells = nbformat.read(path, as_version=4).cells
+    verdicts = [str(cell.outputs) for cell in cells if cell.source.startswith("check(")]
+    assert len(verdicts) == 13 and not [text for text in verdicts if "✗" in text]
 
 
 def test_nbgrader_validates_a_release_by_our_verdicts(class_):

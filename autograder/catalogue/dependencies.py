@@ -89,7 +89,8 @@ class Dependencies:
 
 def _statement(number: int, node: ast.stmt, fixed: set[str]) -> Statement:
     parts, is_definition = list(ast.walk(node)), isinstance(node, DEFINITIONS)
-    uses = {part.id for part in parts if isinstance(part, ast.Name)}
+    names = [part for part in parts if isinstance(part, ast.Name)]
+    uses = {name.id for name in names if isinstance(name.ctx, ast.Load)}
     binds = _defined(node)
     if not is_definition:  # what a function does, it does when it is called
         binds = set[str]().union(*(_changed(part, fixed) for part in parts))

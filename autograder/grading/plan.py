@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,16 +16,18 @@ _BUILTINS = frozenset(dir(builtins))
 
 
 @dataclass(frozen=True)
-class Disturbance:
-    """What cells behind a task's check may have changed of what its answer needs.
+class Earlier:
+    """A notebook as it stood at a task's check, where cells behind that may change its answer.
 
     Attributes:
-        last: the number of the last cell that ran before the check.
+        cells: what is run: up to the check, and behind it what other answers needed at theirs.
         names: name → the cells that may change what stands behind it, one behind the check or more.
+        unseen: cells behind the check that may change names without their text showing which.
     """
 
-    last: int
+    cells: list[Cell]
     names: dict[str, list[int]]
+    unseen: list[int]
 
 
 class Plan:
@@ -33,19 +35,21 @@ class Plan:
 
     def __init__(self, submission: Submission, lesson: Lesson) -> None:
         """Look the submission over."""
-        self._code, self._lesson = submission.code, lesson
+        self._code, self._tasks = submission.code, lesson.tasks
+        self._asked = {name for task in lesson.tasks for name in task.names}
         self._shown = {cell.number for cell in self._code if is_shown(cell, lesson)}
-        self._read = Dependencies(self._code)
 
     @cached_property
     def cells(self) -> list[Cell]:
         """What is run: of a demonstration the imports and definitions that only it has."""
-        own = self._changing(cell.number for cell in self._code if cell.number not in self._shown)
-        lent = self._needed - own - _BUILTINS
+        read = Dependencies(self._code)
+        needed = read.needed(self._asked)
+        changing = read.changing(needed).items()
+        lent = needed - {n for n, cells in changing if set(cells) - self._shown} - _BUILTINS
         made = []
         for cell in self._code:
             if cell.number in self._shown:
-                cell = replace(cell, source=self._read.definitions(cell.number, lent))
+                cell = replace(cell, source=read.definitions(cell.number, lent))
             if cell.source or cell.number not in self._shown:
                 made.append(cell)
         return made
@@ -53,41 +57,67 @@ class Plan:
     @cached_property
     def spare(self) -> dict[int, Cell]:
         """Cells that no answer needs, by number, and what is run of them when time is short."""
-        needed = {n for cells in self._read.changing(self._needed).values() for n in cells}
         return {
-            cell.number: replace(cell, source=self._read.definitions(cell.number))
+            cell.number: replace(cell, source=self._run.definitions(cell.number))
             for cell in self.cells
-            if cell.number not in needed
-            and not self._read.is_opaque(cell.number)
-            and self._read.definitions(cell.number) != cell.source
+            if cell.number not in self._needed
+            and not self._run.is_opaque(cell.number)
+            and self._run.definitions(cell.number) != cell.source
             and not lessons.called(cell.source)
         }
 
-    def disturbance(self, task: Task) -> Disturbance | None:
-        """Return what has come between a task's check and the notebook's end, if anything has."""
-        answers = [cell.number for cell in self._code if set(cell.names) & set(task.names)]
-        if not answers:
+    def earlier(self, task: Task) -> Iterator[Earlier]:
+        """Yield the notebook as it stood at the task's check, and behind its last answer."""
+        if answers := self._answers(task):
+            checks = self._checks(task)
+            behind = min((n for n in checks if n > answers[-1]), default=answers[-1])
+            for last in dict.fromkeys((max([*checks, 0]), behind)):
+                if last >= answers[0] and (found := self._at(last, task)):
+                    yield found
+
+    def _at(self, last: int, task: Task) -> Earlier | None:
+        """Return the notebook as it stood behind a cell, or None if it was as at the end."""
+        late = {cell.number for cell in self.cells if cell.number > last}
+        changing = self._changing(task.names)
+        names = {name: cells for name, cells in changing.items() if late & set(cells)}
+        unseen = sorted(filter(self._run.is_opaque, late))
+        disturbing = late & _numbers(names) | set(unseen)
+        if not disturbing:
             return None
-        checks = [cell.number for cell in self._code if task.name in lessons.called(cell.source)]
-        last = min((number for number in checks if number > answers[-1]), default=answers[-1])
-        behind = {cell.number for cell in self.cells if cell.number > last}
-        names = {
-            name: cells
-            for name, cells in self._read.changing(self._read.needed(task.names)).items()
-            if behind & set(cells)
-        }
-        if names or any(self._read.is_opaque(number) for number in behind):
-            return Disturbance(last, names)
-        return None
+        kept = self._needed_by_its_check - disturbing
+        cells = [c for c in self.cells if c.number not in late or c.number in kept]
+        return Earlier([self.spare.get(cell.number, cell) for cell in cells], names, unseen)
+
+    def _answers(self, task: Task) -> list[int]:
+        return [cell.number for cell in self._code if set(cell.names) & set(task.names)]
+
+    def _checks(self, task: Task) -> list[int]:
+        return [cell.number for cell in self._code if task.name in lessons.called(cell.source)]
+
+    def _changing(self, names: Iterable[str]) -> dict[str, list[int]]:
+        return self._run.changing(self._run.needed(names))
 
     @cached_property
-    def _needed(self) -> frozenset[str]:
-        return self._read.needed(name for task in self._lesson.tasks for name in task.names)
+    def _run(self) -> Dependencies:
+        return Dependencies(self.cells)
 
-    def _changing(self, numbers: Iterable[int]) -> frozenset[str]:
-        wanted = set(numbers)
-        found = self._read.changing(self._needed).items()
-        return frozenset(name for name, cells in found if wanted & set(cells))
+    @cached_property
+    def _needed(self) -> set[int]:
+        """Cells that some answer needs."""
+        return _numbers(self._changing(self._asked))
+
+    @cached_property
+    def _needed_by_its_check(self) -> set[int]:
+        """Cells that some answer needs, and that stand before the check of its task."""
+        found = set[int]()
+        for task in self._tasks:
+            last = max([*(self._checks(task) or self._answers(task)), 0])
+            found |= {n for n in _numbers(self._changing(task.names)) if n <= last}
+        return found
+
+
+def _numbers(names: Mapping[str, Iterable[int]]) -> set[int]:
+    return {number for cells in names.values() for number in cells}
 
 
 def is_shown(cell: Cell, lesson: Lesson) -> bool:

@@ -17,7 +17,7 @@ from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed
 from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.checking.handle import Student
-from autograder.grading.plan import Disturbance, Plan, in_words
+from autograder.grading.plan import Earlier, Plan, in_words
 from autograder.notebook import Cell, NotebookError, Submission, read
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.launch import Sandbox
@@ -29,6 +29,8 @@ TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
 """Seconds for one submission, and for one of its tasks."""
 DEATHS_PER_TASK = 2
 NOWHERE = Nowhere()
+NAMES = 3
+"""Of names that were defined again, how many are told."""
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -123,17 +125,25 @@ def graded(
                 f"Left out but for imports and definitions: {in_words(session.left_out)}. No "
                 f"answer needs more, and the {SPARE_SECONDS:.0f} s of such cells were used up."
             )
+        said: dict[str, list[str]] = {}
         for task in lesson.tasks if session.exhausted is None else ():
             its = [result for result in results if result.task == task.name]
-            if its and _points(its) < _of(its) and (where := plan.disturbance(task)):
-                session.end()
-                cells = [cell for cell in plan.cells if cell.number <= where.last]
-                seconds = session.deadlines.left
-                with Session(sandbox, cells, options.limits, seconds, again, plan.spare) as earlier:
-                    then = checks.judge(earlier, (task.name,))
-                problems += _said(task, where, its, then)
-                if _points(then) > _points(its):
-                    results = [r for r in results if r.task != task.name] + then
+            before, why = _points(its), ""
+            for earlier in plan.earlier(task) if its else ():
+                if _points(its) < _of(its):
+                    session.end()
+                    cells, seconds = earlier.cells, session.deadlines.left
+                    with Session(sandbox, cells, options.limits, seconds, again) as once_more:
+                        then = checks.judge(once_more, (task.name,))
+                    if _points(then) > _points(its):
+                        its, why = then, _why(earlier)
+            if why:
+                results = [r for r in results if r.task != task.name] + its
+                said.setdefault(why, []).append(f"{task.name} ({_points(its) - before:g} more)")
+        problems += [
+            f"As things stood at the check, these earn points that count: {', '.join(names)}. {why}"
+            for why, names in said.items()
+        ]
         yield Score(
             str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
             tuple(session.problems + problems),
@@ -228,22 +238,17 @@ class _Guard:
             self._session.begin_task(self._seconds)
 
 
-def _said(
-    task: Task, where: Disturbance, now: Sequence[CheckResult], then: Sequence[CheckResult]
-) -> list[str]:
-    """Say what has come between a task's check and the end, where that made a difference."""
-    gained = _points(then) - _points(now)
-    if gained <= 0:
-        return []
-    names = [
-        f"{name} is defined in {in_words(cells)}; the last one was used."
-        for name, cells in where.names.items()
-        if len(cells) > 1 or name in _BUILTINS
-    ]
-    return [
-        f"{task.name}: as things stood at its check it earns {gained:g} more, which count. "
-        + (" ".join(names) or "A cell behind it changes what it needs.")
-    ]
+def _why(earlier: Earlier) -> str:
+    """Say what has come between a task's check and the end."""
+    said = []
+    for name, cells in earlier.names.items():
+        if name in _BUILTINS:
+            said.append(f"{name}, a name of Python's own, is defined in {in_words(cells)}.")
+        elif len(cells) > 1:
+            said.append(f"{name} is defined in {in_words(cells)}; the last one was used.")
+    if earlier.unseen:
+        said.insert(NAMES - 1, f"Any name may be changed by {in_words(earlier.unseen)}.")
+    return " ".join(said[:NAMES]) or "A cell behind it changes what they need."
 
 
 def _points(results: Sequence[CheckResult]) -> float:
@@ -269,9 +274,10 @@ def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
             )
         for name in task.names:
             if len(set(places.get(name, []))) > 1:
-                cells = ", ".join(map(str, places[name]))
+                cells = in_words(places[name])
                 problems.append(
-                    f"{task.name}: {name} is defined in cells {cells}; the last one counts."
+                    f"{task.name}: {name} is defined in {cells}; the last one counts, "
+                    "or the one at its check where that earns more."
                 )
     return problems
 

@@ -71,7 +71,9 @@ def test_slow_by_a_little_is_measured_again_in_new_processes(arena, monkeypatch)
     monkeypatch.setattr(arena.sandbox, "fork", lambda limits: begun.append(1) or fork(limits))
     with pytest.raises(CheckFailed, match=r"Slower than 0.8 × the reference"):
         go(make_race(arena, KERNEL.format(750), KERNEL.format(300)))
-    assert len(begun) == race.TRIES * 3, "a reference's block, the student's, a reference's"
+    assert len(begun) == race.TRIES * 3, (
+        "a reference's block, the student's, and a reference's again"
+    )
 
 
 def test_wrong_results_fail(arena):

@@ -28,6 +28,15 @@ def planned(tmp_path):
     return made
 
 
+def ran(earlier):
+    return [cell.number for cell in earlier.cells]
+
+
+def stood(plan):
+    """The cells of the notebook as it stood before, each way."""
+    return [ran(earlier) for earlier in plan.earlier(FORWARD)]
+
+
 def test_of_a_demonstration_only_what_an_answer_lacks_is_run(planned):
     shown = "import time\nimport json\ntime.sleep(100)\ndef helper(x):\n    return time.time()"
     run = planned((shown, SHOWN), ANSWER, CHECK).cells
@@ -49,19 +58,30 @@ def test_cells_that_no_answer_needs_are_spare_but_for_their_definitions(planned)
 def test_what_comes_behind_the_check_and_changes_what_the_answer_needs_disturbs(planned):
     helper = "def helper(x): return x"
     same = planned(helper, ANSWER, CHECK, "other = 3", "print(lora_forward)")
-    assert same.disturbance(FORWARD) is None
-    again = planned(helper, ANSWER, CHECK, "def helper(x, y): pass").disturbance(FORWARD)
-    assert (again.last, again.names) == (3, {"helper": [1, 4]})
-    unseen = planned(helper, ANSWER, CHECK, "%reset -f").disturbance(FORWARD)
-    assert (unseen.last, unseen.names) == (3, {})
+    assert stood(same) == []
+    [again] = planned(helper, ANSWER, CHECK, "def helper(x, y): pass").earlier(FORWARD)
+    assert (ran(again), again.names) == ([1, 2, 3], {"helper": [1, 4]})
+    [unseen] = planned(helper, ANSWER, CHECK, "%reset -f").earlier(FORWARD)
+    assert (ran(unseen), unseen.names, unseen.unseen) == ([1, 2, 3], {}, [4])
+
+
+def test_what_other_answers_needed_at_their_checks_is_there_too(planned):
+    """A check may call answers to several tasks."""
+    merge, its = "def merge_lora(model): return places(model)", 'check("merge_lora")'
+    places = "def places(model): return 1"
+    cells = ["def helper(x): return x", ANSWER, CHECK, places, merge, its]
+    own = "helper = places = None"
+    plan = planned(*cells, "def places(): pass", own)
+    assert stood(plan) == [[1, 2, 3, 4, 5]]
 
 
 def test_a_later_correction_moves_the_check_behind_it(planned):
     helper = "def helper(x): return x"
     plan = planned(helper, ANSWER, CHECK, ANSWER, "x = 1", CHECK, "helper = 1")
-    assert plan.disturbance(FORWARD).last == 6
-    assert planned(helper, ANSWER, CHECK, ANSWER, "helper = 1").disturbance(FORWARD).last == 4
-    assert planned(helper, CHECK).disturbance(FORWARD) is None
+    assert stood(plan) == [[1, 2, 3, 4, 5, 6]]
+    unchecked = planned(helper, ANSWER, CHECK, ANSWER, "helper = 1")
+    assert stood(unchecked) == [[1, 2, 3], [1, 2, 3, 4]], "as checked, and as corrected"
+    assert stood(planned(helper, CHECK)) == []
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
     head = "import torch\nfrom torch.nn import functional as F"
     score = graded([head, answer, 'check("lora_forward")', *BETWEEN[way]])
     assert by_task(score)["lora_forward"] == 1.0, score.problems
-    said = [text for text in score.problems if text.startswith("lora_forward: as things stood")]
+    said = [text for text in score.problems if text.startswith("As things stood at the check")]
     assert len(said) == (way not in ("gradients off", "another dtype"))
     if way == "a helper's name used again":
         assert "scaled is defined in cells 2 and 4; the last one was used." in said[0]
@@ -185,7 +185,7 @@ def test_a_wrong_answer_is_no_better_at_its_check(graded):
     cells = ["def helper(x): return x", wrong, 'check("lora_forward")', "helper = None"]
     score = graded(cells)
     assert by_task(score)["lora_forward"] < 1.0
-    assert not [text for text in score.problems if "as things stood" in text]
+    assert not [text for text in score.problems if "s things stood" in text]
 
 
 def test_a_call_that_leaves_a_setting_changed_fails_and_says_so(graded):
@@ -323,7 +323,7 @@ def test_a_task_defined_twice_is_named_and_the_last_counts(graded):
     score = graded(cells)
     assert score.percent == 100.0
     [problem] = [p for p in score.problems if p.startswith("lora_forward:")]
-    assert "cells 1, " in problem and "last" in problem
+    assert "cells 1 and " in problem and "last" in problem
 
 
 def test_a_syntax_error_names_its_cell_and_costs_its_task(graded):
