@@ -16,8 +16,10 @@ from autograder.notebook import Cell, statements
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTINS = frozenset(dir(builtins))
-_UNSEEN = ("%reset", "exec(", "eval(", "globals(", "setattr(", "delattr(", "import *")
-"""What changes names in a way that the text of a statement does not show."""
+_UNSEEN = frozenset({"exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "*"})
+"""What changes names in a way that the text of a statement does not show; so does ``%reset``."""
+MAX_CODE = 200_000
+"""Characters, of all cells together, that are read."""
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,40 @@ class Dependencies:
     """What the cells of one notebook need of each other."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        """Read the cells; one that does not parse has no statements."""
+        """Read the cells, of `MAX_CODE` in all; one that does not parse has no statements."""
         parsed = [(cell.number, node) for cell in cells for node in statements(cell.source)]
         fixed = {name for _, node in parsed for name in _defined(node)}
         self._all = [_statement(number, node, fixed) for number, node in parsed]
         self._sources = {cell.number: cell.source for cell in cells}
+        self._binding: dict[str, list[int]] = {}
+        for number, statement in enumerate(self._all):
+            for name in statement.binds:
+                self._binding.setdefault(name, []).append(number)
+        self._opaque = {each.cell for each in self._all if (each.binds | each.uses) & _UNSEEN}
+        self._opaque |= {cell.number for cell in cells if "%reset" in cell.source}
 
     def needed(self, wanted: Iterable[str]) -> frozenset[str]:
         """Return the names that matter to some, these and Python's own included."""
-        found, size = set(wanted), -1
-        while len(found) != size:
-            size = len(found)
-            for statement in self._all:
-                if statement.binds & found:
-                    found |= statement.uses
+        found: set[str] = set()
+        open_, seen = set(wanted), set[int]()
+        while open_:
+            found.add(name := open_.pop())
+            for number in self._binding.get(name, ()):
+                if number not in seen:
+                    seen.add(number)
+                    open_ |= self._all[number].uses - found
         return frozenset(found)
 
     def changing(self, names: frozenset[str]) -> dict[str, list[int]]:
         """Return, for each of these names that cells may change, the cells' numbers in order."""
-        found: dict[str, list[int]] = {}
-        for statement in self._all:
-            for name in sorted(statement.binds & names):
-                if statement.cell not in found.setdefault(name, []):
-                    found[name].append(statement.cell)
-        return found
+        return {
+            name: list(dict.fromkeys(self._all[number].cell for number in self._binding[name]))
+            for name in sorted(names & self._binding.keys())
+        }
 
     def is_opaque(self, cell: int) -> bool:
         """Whether a cell may change names in a way that its text does not show."""
-        return any(sign in self._sources[cell] for sign in _UNSEEN)
+        return cell in self._opaque
 
     def definitions(self, cell: int, names: frozenset[str] | None = None) -> str:
         """Return a cell's text with its imports and definitions only; all, or those of `names`.

@@ -27,13 +27,18 @@ class LessonError(Exception):
 
 @dataclass(frozen=True)
 class Task:
-    """A task: what it is called, what it is worth, and the names that it defines."""
+    """A task: what it is called, what it is worth, and the names that it defines.
+
+    Attributes:
+        is_code: whether functions or classes are asked for, and not values alone.
+    """
 
     name: str
     title: str
     points: float
     manual: bool
     names: tuple[str, ...]
+    is_code: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,7 @@ def read_lesson(path: Path) -> Lesson:
     tasks: list[Task] = []
     demonstrations = set()
     names: list[str] = []
+    is_code = False
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and (found := re.search(r"^#+ (.+)$", cell.source, re.M)):
             said = found[1].strip().replace("`", "")
@@ -194,8 +200,9 @@ def read_lesson(path: Path) -> Lesson:
         mark = cell.metadata.get("nbgrader", {})
         if mark.get("solution") and cell.cell_type == "code":
             names = defined_names(cell.source)
+            is_code = re.search(r"^(def|class) ", cell.source, re.M) is not None
         if mark.get("grade"):
             manual = bool(mark["solution"])
             defined = () if manual else tuple(names)
-            tasks.append(Task(mark["grade_id"], said, mark["points"], manual, defined))
+            tasks.append(Task(mark["grade_id"], said, mark["points"], manual, defined, is_code))
     return Lesson(path.stem, title, path, tuple(tasks), frozenset(demonstrations))

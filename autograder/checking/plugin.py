@@ -172,7 +172,10 @@ class Plugin:
         return [] if marks and others == marks else None
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the checks of the chosen tasks, and bring those of one task together."""
+        """Keep the checks of the chosen tasks, those that are visible first, then task by task.
+
+        So a visible check's words, which are not counted, can carry nothing of a hidden one.
+        """
         # a check hands over models of classes of its own, or of what the checks share
         modules = {item.module for item in items if isinstance(item, pytest.Function)}
         for module in {*modules, sys.modules.get(SHARED)} - {None}:
@@ -186,7 +189,7 @@ class Plugin:
             items.clear()
         tasks = {item: _mark(item).args[0] for item in items}
         order = list(dict.fromkeys(tasks.values()))
-        items.sort(key=lambda item: order.index(tasks[item]))
+        items.sort(key=lambda item: (check_files.is_hidden(item.path), order.index(tasks[item])))
         if self._tasks is not None:
             items[:] = [item for item in items if tasks[item] in self._tasks]
 

@@ -137,6 +137,11 @@ def _grade_rest(out: Path, paths: Sequence[Path], pool: Pool, journal: Journal) 
         ways = "Name the same notebooks as before, in the same way, or leave --resume out."
         raise NotebookError(f"{out} holds {one_line(example)}, which is not among PATHS. {ways}")
     pages = dict(zip(map(str, paths), feedback.page_names(paths), strict=True))
+    for old in (out / "feedback").glob("*.html"):
+        old.unlink()
+    for submission in journal.scores:  # a page's name depends on those before it: some may be late
+        name, score = pages[submission], journal.whole(submission)
+        feedback.write_page(out / "feedback" / f"{name}.html", name, score)
     left = [path for path in paths if str(path) not in journal.scores]
     with console.progress(len(paths), done=len(paths) - len(left)) as advance:
         for score in pool.grade(left):

@@ -142,6 +142,10 @@ class Journal:
         """Put the lines into the order of `submissions`, in one step."""
         self._rewrite({submission: self._line(submission) for submission in submissions})
 
+    def whole(self, submission: str) -> Score:
+        """Return the score of a submission with all that was found, as its line has it."""
+        return revived(self._line(submission))
+
     def _line(self, submission: str) -> bytes:
         start, length = self._places[submission]
         self._file.seek(start)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autograder.catalogue import lessons
-from autograder.catalogue.dependencies import Dependencies
+from autograder.catalogue.dependencies import MAX_CODE, Dependencies
 from autograder.catalogue.lessons import DEMONSTRATION, Lesson, Task
 from autograder.notebook import Cell, Submission
 
 _BUILTINS = frozenset(dir(builtins))
+MOST = 8
+"""Runs of cells' numbers that a sentence holds."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class Plan:
     def __init__(self, submission: Submission, lesson: Lesson) -> None:
         """Look the submission over."""
         self._code, self._tasks = submission.code, lesson.tasks
+        self.is_read = sum(len(cell.source) for cell in self._code) <= MAX_CODE
+        """whether the code is short enough to be read for what its cells need of each other"""
         self._asked = {name for task in lesson.tasks for name in task.names}
         self._shown = {cell.number for cell in self._code if is_shown(cell, lesson)}
 
     @cached_property
     def cells(self) -> list[Cell]:
         """What is run: of a demonstration the imports and definitions that only it has."""
+        if not self.is_read:
+            return [cell for cell in self._code if cell.number not in self._shown]
         read = Dependencies(self._code)
         needed = read.needed(self._asked)
         changing = read.changing(needed).items()
@@ -57,6 +63,8 @@ class Plan:
     @cached_property
     def spare(self) -> dict[int, Cell]:
         """Cells that no answer needs, by number, and what is run of them when time is short."""
+        if not self.is_read:
+            return {}
         return {
             cell.number: replace(cell, source=self._run.definitions(cell.number))
             for cell in self.cells
@@ -67,11 +75,15 @@ class Plan:
         }
 
     def earlier(self, task: Task) -> Iterator[Earlier]:
-        """Yield the notebook as it stood at the task's check, and behind its last answer."""
-        if answers := self._answers(task):
+        """Yield the notebook as it stood at the task's check, and behind its last answer.
+
+        Of an answer that is values alone only the last counts: with two a guess would gain.
+        """
+        if self.is_read and (answers := self._answers(task)):
             checks = self._checks(task)
             behind = min((n for n in checks if n > answers[-1]), default=answers[-1])
-            for last in dict.fromkeys((max([*checks, 0]), behind)):
+            places = (max([*checks, 0]), behind) if task.is_code else (behind,)
+            for last in dict.fromkeys(places):
                 if last >= answers[0] and (found := self._at(last, task)):
                     yield found
 
@@ -89,7 +101,9 @@ class Plan:
         return Earlier([self.spare.get(cell.number, cell) for cell in cells], names, unseen)
 
     def _answers(self, task: Task) -> list[int]:
-        return [cell.number for cell in self._code if set(cell.names) & set(task.names)]
+        if task.is_code:
+            return [cell.number for cell in self._code if set(cell.names) & set(task.names)]
+        return sorted(_numbers(self._run.changing(frozenset(task.names))))
 
     def _checks(self, task: Task) -> list[int]:
         return [cell.number for cell in self._code if task.name in lessons.called(cell.source)]
@@ -128,13 +142,18 @@ def is_shown(cell: Cell, lesson: Lesson) -> bool:
 
 
 def in_words(numbers: Sequence[int]) -> str:
-    """Return cells' numbers as a sentence has them: ``cell 4``, ``cells 4 to 7 and 9``."""
+    """Return cells' numbers as a sentence has them: ``cell 4``, ``cells 4 to 7 and 9``.
+
+    Of more than `MOST` runs of numbers it says how many cells they are.
+    """
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
+    if len(runs) > MOST:
+        return f"{len(numbers)} cells"
     parts = [
         part
         for run in runs

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograder.catalogue import lessons, reference
+from autograder.catalogue.dependencies import MAX_CODE
 from autograder.catalogue.lessons import Lesson, LessonError, Task, lesson_of
 from autograder.checking import check_files, gpu_race, plugin
 from autograder.checking.disclosure import Disclosure
@@ -24,13 +25,16 @@ from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.session import SPARE_SECONDS, Exhausted, Session
 from autograder.sandbox.warm_process import Limits
 from autograder.scores import CheckResult, Score, TaskScore
+from autograder.text import clean
 
 TIMEOUT, TASK_TIMEOUT = 120.0, 60.0
 """Seconds for one submission, and for one of its tasks."""
 DEATHS_PER_TASK = 2
 NOWHERE = Nowhere()
-NAMES = 3
-"""Of names that were defined again, how many are told."""
+NAMES, LONGEST = 3, 40
+"""Of names that were defined again, how many are told, and so many characters of each."""
+PROBLEMS = 40
+"""Of what there is to say of a submission's cells, how much is said."""
 _BUILTINS = frozenset(dir(builtins))
 
 
@@ -98,6 +102,8 @@ def graded(
     files = check_files.files(lesson.name, options.hidden, options.checks)
     plan = Plan(submission, lesson)
     problems = _look_over(submission, lesson)
+    if not plan.is_read:
+        problems.append(f"More than {MAX_CODE:,} characters of code: judged as at its end alone.")
     # all of a version that its code can see: the cells that run, and their numbers
     version = (
         repr([(cell.number, cell.source) for cell in plan.cells]) if options.by_version else ""
@@ -117,36 +123,25 @@ def graded(
         checks = _Checks(options, seed, files, reference, on_gpu)
         results = checks.judge(session, options.tasks)
         status = "graded"
-        if session.exhausted is not None:
-            status = session.exhausted.kind
-            problems.append(str(session.exhausted))
         if session.left_out:
             problems.append(
                 f"Left out but for imports and definitions: {in_words(session.left_out)}. No "
                 f"answer needs more, and the {SPARE_SECONDS:.0f} s of such cells were used up."
             )
-        said: dict[str, list[str]] = {}
-        for task in lesson.tasks if session.exhausted is None else ():
-            its = [result for result in results if result.task == task.name]
-            before, why = _points(its), ""
-            for earlier in plan.earlier(task) if its else ():
-                if _points(its) < _of(its):
-                    session.end()
-                    cells, seconds = earlier.cells, session.deadlines.left
-                    with Session(sandbox, cells, options.limits, seconds, again) as once_more:
-                        then = checks.judge(once_more, (task.name,))
-                    if _points(then) > _points(its):
-                        its, why = then, _why(earlier)
-            if why:
-                results = [r for r in results if r.task != task.name] + its
-                said.setdefault(why, []).append(f"{task.name} ({_points(its) - before:g} more)")
-        problems += [
-            f"As things stood at the check, these earn points that count: {', '.join(names)}. {why}"
-            for why, names in said.items()
-        ]
+        if session.exhausted is not None:
+            status = session.exhausted.kind
+            problems.append(str(session.exhausted))
+        else:
+            session.end()
+
+            def once_more(cells: Sequence[Cell]) -> Session:
+                return Session(sandbox, cells, options.limits, session.deadlines.left, again)
+
+            results, said = checks.judge_as_at_checks(lesson, plan, results, once_more)
+            problems += said
         yield Score(
             str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
-            tuple(session.problems + problems),
+            _bounded(session.problems + problems),
             tasks=_by_task(lesson, results, options.tasks),
             manual_points=lesson.manual_points,
             pending=tuple(
@@ -185,6 +180,50 @@ class _Checks:
             if refused := session.refused or checks.refused:
                 raise refused
 
+    def judge_as_at_checks(
+        self,
+        lesson: Lesson,
+        plan: Plan,
+        results: list[CheckResult],
+        once_more: Callable[[Sequence[Cell]], Session],
+    ) -> tuple[list[CheckResult], list[str]]:
+        """Judge again what loses points, as things stood at its check; the better counts.
+
+        An answer that is values alone is not tried twice, though: the state at its check decides.
+
+        Args:
+            lesson: the lesson.
+            plan: the submission's cells.
+            results: those of the notebook run to its end.
+            once_more: makes a process of the submission that runs these cells.
+
+        Returns:
+            The results that count, and what there is to say of them.
+
+        Raises:
+            SandboxError, plugin.BrokenChecks: as for `graded`.
+        """
+        gained: dict[str, list[str]] = {}
+        for task in lesson.tasks:
+            its = [result for result in results if result.task == task.name]
+            before, why = _points(its), ""
+            for earlier in plan.earlier(task) if its else ():
+                if task.is_code and _points(its) >= _of(its):
+                    break
+                with once_more(earlier.cells) as session:
+                    then = self.judge(session, (task.name,))
+                if _points(then) > _points(its):
+                    its, why = then, _why(earlier)
+                elif not task.is_code and session.exhausted is None:
+                    its = then
+            results = [result for result in results if result.task != task.name] + its
+            if why:
+                gained.setdefault(why, []).append(f"{task.name} ({_points(its) - before:g} more)")
+        return results, [
+            f"As things stood at the check, these earn points that count: {', '.join(names)}. {why}"
+            for why, names in gained.items()
+        ]
+
 
 @contextlib.contextmanager
 def _reference(
@@ -216,39 +255,44 @@ class _Guard:
     def __init__(self, session: Session, options: Options) -> None:
         self._session, self._seconds = session, options.task_timeout
         self._task = ""
-        self._deaths = 0
+        self._deaths: dict[str, int] = {}
 
     def __call__(self, task: str) -> None:
         is_new, self._task = task != self._task, task
         if is_new:
-            self._deaths = 0
-            self._session.begin_task(self._seconds)
+            self._session.begin_task(task, self._seconds)
         if self._session.deadlines.task_is_over:
             raise CheckFailed(f"Not run. {self._session.deadlines.task_is_over}")
         if self._session.alive:
             return
-        self._deaths += not is_new  # a new task does not pay for the one before
-        if self._deaths >= DEATHS_PER_TASK:
+        deaths = self._deaths.setdefault(task, 0) + (not is_new)  # none pays for the one before
+        self._deaths[task] = deaths
+        if deaths >= DEATHS_PER_TASK:
             raise CheckFailed(f"Not run: its process ended {DEATHS_PER_TASK} times in this task.")
         try:
             self._session.prepare()
         except Exhausted as end:
             raise CheckFailed(f"Not run. {end}") from None
-        if is_new:
-            self._session.begin_task(self._seconds)
 
 
 def _why(earlier: Earlier) -> str:
     """Say what has come between a task's check and the end."""
     said = []
     for name, cells in earlier.names.items():
+        short = clean(name, LONGEST)
         if name in _BUILTINS:
             said.append(f"{name}, a name of Python's own, is defined in {in_words(cells)}.")
         elif len(cells) > 1:
-            said.append(f"{name} is defined in {in_words(cells)}; the last one was used.")
+            said.append(f"{short} is defined in {in_words(cells)}; the last one was used.")
     if earlier.unseen:
         said.insert(NAMES - 1, f"Any name may be changed by {in_words(earlier.unseen)}.")
     return " ".join(said[:NAMES]) or "A cell behind it changes what they need."
+
+
+def _bounded(problems: list[str]) -> tuple[str, ...]:
+    """Return the first `PROBLEMS`, and how many more there are: each is a submission's to make."""
+    more = len(problems) - PROBLEMS
+    return (*problems[:PROBLEMS], *([f"And {more} more of the kind."] if more > 0 else []))
 
 
 def _points(results: Sequence[CheckResult]) -> float:

@@ -20,6 +20,8 @@ class Deadlines:
         self._end = time.monotonic() + seconds
         self._last = self._end + (PATIENCE - 1) * seconds
         self._task, self._task_seconds = math.inf, math.inf
+        self._spent: dict[str, float] = {}
+        self._name = ""
 
     @property
     def left(self) -> float:
@@ -42,18 +44,22 @@ class Deadlines:
         """Return the `time.monotonic()` by which a call of at most `seconds` must be done."""
         return min(time.monotonic() + seconds, self._end, self._task)
 
-    def begin_task(self, seconds: float) -> None:
-        """Give what follows `seconds` in all, until this is called again."""
-        self._task, self._task_seconds = time.monotonic() + seconds, seconds
+    def begin_task(self, name: str, seconds: float) -> None:
+        """Give what follows, until this is called again, what is left of a task's `seconds`."""
+        now = time.monotonic()
+        if self._name:
+            self._spent[self._name] = self._task_seconds - (self._task - now)
+        self._name, self._task_seconds = name, seconds
+        self._task = now + seconds - self._spent.get(name, 0.0)
 
     @contextlib.contextmanager
     def of_no_task(self) -> Iterator[None]:
-        """Let no task's time count in between."""
-        task, self._task = self._task, math.inf
+        """Let what is done in between be of no task's time."""
+        task, self._task, began = self._task, math.inf, time.monotonic()
         try:
             yield
         finally:
-            self._task = task
+            self._task = task + time.monotonic() - began
 
     def lend(self, seconds: float) -> None:
         """Put the submission's end off, or back again."""

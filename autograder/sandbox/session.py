@@ -174,10 +174,10 @@ class Session:
         lost = self._clock.lost() if self._clock is not None else 0.0
         return self.deadlines.put_off(lost) if lost >= LOST_SECONDS else 0.0
 
-    def begin_task(self, seconds: float) -> None:
-        """Give what follows `seconds` in all, until this is called again."""
+    def begin_task(self, name: str, seconds: float) -> None:
+        """Give what follows, until this is called again, what is left of a task's `seconds`."""
         self._more()
-        self.deadlines.begin_task(seconds)
+        self.deadlines.begin_task(name, seconds)
 
     def prepare(self) -> None:
         """Fork a process and run the cells, again without those that end it.

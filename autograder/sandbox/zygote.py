@@ -50,7 +50,7 @@ LIBRARIES = (
     "tqdm.auto",
 )
 WARM = (*BASE, TRAINING, *LIBRARIES)
-_IMPORTED = re.compile(r"^\s*(?:import|from)\s+(\w+)", re.M)
+_IMPORTED = re.compile(r"^[ \t]*(?:import|from)\s+(\w+)", re.M)
 
 
 def named(texts: Iterable[str]) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """What answers need of other cells, by the text of these alone."""
 
+import time
+
 import pytest
 
 from autograder.catalogue.dependencies import Dependencies
@@ -9,6 +11,18 @@ from tests.conftest import cells
 def changing(names, *sources):
     read = Dependencies(cells(*sources))
     return read.changing(read.needed(names))
+
+
+def test_a_long_chain_is_followed_in_a_moment():
+    chain = cells("\n".join(f"a{n} = a{n + 1}" for n in range(5_000)))
+    began = time.monotonic()
+    assert len(Dependencies(chain).needed(["a0"])) == 5_001
+    assert time.monotonic() - began < 5
+
+
+def test_a_method_s_name_hides_nothing():
+    read = Dependencies(cells("model.eval()", "eval(text)", "%reset -f"))
+    assert [read.is_opaque(number) for number in (1, 2, 3)] == [False, True, True]
 
 
 def test_an_answer_needs_what_it_uses_and_what_that_uses():

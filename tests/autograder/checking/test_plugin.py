@@ -1,5 +1,6 @@
 """The pytest plugin: outcomes, points, messages, and checks that are broken."""
 
+import itertools
 import textwrap
 
 import pytest
@@ -100,6 +101,15 @@ def test_messages_reveal_no_source_and_no_introspection(write):
 def test_results_come_in_the_file_s_order(write):
     names = [result.name for result in run(write(OUTCOMES), answer=42)]
     assert names == [part.split("(")[0] for part in OUTCOMES.split("def ")[1:]]
+
+
+def test_visible_checks_run_before_any_that_is_hidden():
+    """What a process has seen of hidden inputs it could say in a visible check's message."""
+    results = plugin.census(check_files.files("lora", hidden=True))
+    hidden = [result.hidden for result in results]
+    assert hidden == sorted(hidden) and 0 < sum(hidden) < len(hidden)
+    tasks = [result.task for result in results if result.hidden]
+    assert list(dict.fromkeys(tasks)) == [task for task, _ in itertools.groupby(tasks)]
 
 
 def test_only_the_chosen_tasks_run(write):

@@ -14,6 +14,7 @@ from autograder.grading import journal
 from autograder.grading.pool import Unfinished
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
+from autograder.reporting import feedback
 from autograder.sandbox import launch
 from tests.conftest import LIMITS, ROOT, write_notebook
 
@@ -166,6 +167,22 @@ def test_resume_refuses_another_class(ten, tmp_path):
         run.grade_into(out, ten[:1], QUICK, resume=True)
     more = run.grade_into(out, ten[:3], QUICK, resume=True)
     assert len(more) == 3
+
+
+@pytest.mark.usefixtures("hidden")
+def test_a_late_submission_takes_nobody_s_page(ten, tmp_path):
+    """Its name, `c-lora`, is that of the page of one who is graded already."""
+    out, cells = tmp_path / "out", ten[0].read_text()
+    places = [tmp_path / each for each in ("a/c-lora.ipynb", "b/lora.ipynb", "c/lora.ipynb")]
+    for place in places:
+        place.parent.mkdir()
+        place.write_text(cells)
+    run.grade_into(out, places[1:], QUICK)
+    run.grade_into(out, places, QUICK, resume=True)
+    names = feedback.page_names(places)
+    assert {page.stem for page in (out / "feedback").iterdir()} == set(names)
+    for name, place in zip(names, places, strict=True):
+        assert str(place.parent.name) in (out / "feedback" / f"{name}.html").read_text()
 
 
 def test_two_runs_do_not_write_in_one_place(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from autograder.catalogue import lessons
+from autograder.catalogue.dependencies import MAX_CODE
 from autograder.grading.plan import Plan, in_words
 from autograder.notebook import read
 
@@ -75,6 +76,12 @@ def test_what_other_answers_needed_at_their_checks_is_there_too(planned):
     assert stood(plan) == [[1, 2, 3, 4, 5]]
 
 
+def test_long_code_is_run_as_it_stands(planned):
+    plan = planned("def helper(x): return x", ANSWER, CHECK, "helper = 1", "x = 1\n" * MAX_CODE)
+    assert not plan.is_read and len(plan.cells) == 5
+    assert (plan.spare, stood(plan)) == ({}, [])
+
+
 def test_a_later_correction_moves_the_check_behind_it(planned):
     helper = "def helper(x): return x"
     plan = planned(helper, ANSWER, CHECK, ANSWER, "x = 1", CHECK, "helper = 1")
@@ -88,7 +95,8 @@ def test_a_later_correction_moves_the_check_behind_it(planned):
     "numbers, words",
     [
         ([4], "cell 4"), ([9, 4], "cells 4 and 9"), ([4, 5], "cells 4 and 5"),
-        ([4, 5, 6, 9], "cells 4 to 6 and 9"), ([1, 3, 5, 6, 7, 9], "cells 1, 3, 5 to 7 and 9"),
+        (range(1, 99, 2), "49 cells"), ([4, 5, 6, 9], "cells 4 to 6 and 9"),
+        ([1, 3, 5, 6, 7, 9], "cells 1, 3, 5 to 7 and 9"),
     ],
 )  # fmt: skip
 def test_numbers_in_words(numbers, words):

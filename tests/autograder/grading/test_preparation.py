@@ -1,6 +1,7 @@
 """What a run imports beforehand: what a few notebooks need, or all there is."""
 
 import os
+import time
 
 import pytest
 
@@ -59,3 +60,9 @@ def test_large_notebooks_are_not_read_by_the_process_that_grades_all(notebook, m
     monkeypatch.setattr("autograder.grading.preparation.read", None)
     assert needs([small, large], VISIBLE).modules == zygote.WARM
     assert needs([small, large], Options(lesson="sft")).lessons == ("sft",)
+
+
+def test_empty_lines_are_looked_through_in_a_moment():
+    began = time.monotonic()
+    assert zygote.named(["\n" * 500_000 + "import peft"]) == (*zygote.BASE, "peft")
+    assert time.monotonic() - began < 2

@@ -188,6 +188,25 @@ def test_a_wrong_answer_is_no_better_at_its_check(graded):
     assert not [text for text in score.problems if "s things stood" in text]
 
 
+def test_values_have_no_second_guess(graded):
+    """Half of the statements right, and behind the check the other half."""
+    asked = replace(QUICK, tasks=("lora_statements",))
+    half = "judged = {letter: letter in 'abcdefgh' for letter in 'abcdefghijklmnop'}"
+    other = "judged.update({letter: not value for letter, value in judged.items()})"
+    check, hidden = 'check("lora_statements")', "exec(" + repr(other) + ")"
+    points = [
+        graded(cells, asked).points
+        for cells in ([half, check], [half, check, other], [half, check, hidden], [half, other])
+    ]
+    assert points[0] == points[2] and points[1] == points[3]
+    assert 0 in points, "what one guess earns the other does not"
+
+
+def test_cells_can_have_only_so_much_said_of_them(graded):
+    score = graded([*reference_cells(), *["1 / 0"] * 100], QUICK)
+    assert len(score.problems) == 41 and score.problems[-1] == "And 60 more of the kind."
+
+
 def test_a_call_that_leaves_a_setting_changed_fails_and_says_so(graded):
     answer = """
 import torch

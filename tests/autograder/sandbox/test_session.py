@@ -8,6 +8,7 @@ import torch
 
 from autograder.checking.handle import Student
 from autograder.sandbox import session as module
+from autograder.sandbox.deadlines import PATIENCE
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.session import Death, Exhausted, Session
 from tests.conftest import LIMITS, cells, running
@@ -196,7 +197,7 @@ def test_the_submission_s_own_deadline_ends_all(sandbox):
         start = time.monotonic()
         with pytest.raises((Death, Exhausted)):
             student.loop()
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 1.5 * PATIENCE + 2  # where others use the machine
         with pytest.raises(Exhausted) as caught:
             session.prepare()
         assert caught.value.kind == "timeout"
@@ -410,11 +411,11 @@ def test_no_cell_is_left_out_since_a_task_s_time_is_up(sandbox):
         student,
         session,
     ):
-        session.begin_task(0.0)
+        session.begin_task("one", 0.0)
         session.restart()
         assert session.alive and session.problems == []
         with pytest.raises(StudentError, match="used up"):
             student.one()
-        session.begin_task(60.0)
+        session.begin_task("two", 60.0)
         session.prepare()
         assert student.one() + student.two() == 3
