@@ -40,8 +40,18 @@ def bank(lesson: str, kind: str) -> tuple[tuple[str, str, str], ...]:
 
 
 def reference_cell(lesson: str) -> str:
-    """A lesson's reference as one cell, which runs sooner than many."""
+    """A lesson's reference as one cell, which runs sooner than many.
+
+    What differs from it stands behind it in the same cell: in one of its own, whatever only
+    redefines a helper would be judged once more as things stood before.
+    """
     return "\n\n".join(reference_cells(lesson))
+
+
+def warning(source: str) -> str:
+    """The lesson's words that warn of a mutant's mistake, as its docstring quotes them, or ""."""
+    _, _, words = (ast.get_docstring(ast.parse(source)) or "").partition("The lesson warns:")
+    return " ".join(words.split())
 
 
 MUTANTS = [(lesson, *entry) for lesson in LESSONS for entry in bank(lesson, "mutant")]
@@ -70,7 +80,7 @@ def mutants(graded, tmp_path_factory):
         scores, kills = {}, KILLS.setdefault(lesson, {})
         for task in dict.fromkeys(task for _, task, _ in bank(lesson, "mutant")):
             paths = [
-                write_notebook(folder / task / f"{name}.ipynb", [before, source])
+                write_notebook(folder / task / f"{name}.ipynb", [f"{before}\n\n\n{source}"])
                 for name, its, source in bank(lesson, "mutant")
                 if its == task
             ]
@@ -93,7 +103,7 @@ def alternates(graded, tmp_path_factory):
         folder, before = tmp_path_factory.mktemp("alternates"), reference_cell(lesson)
         scores = {}
         for name, _, source in bank(lesson, "alternate"):
-            path = write_notebook(folder / f"{name}.ipynb", [before, source])
+            path = write_notebook(folder / f"{name}.ipynb", [f"{before}\n\n\n{source}"])
             scores |= graded(lesson, [path], tasks=touched(lesson, source))
         return scores
 
@@ -181,6 +191,25 @@ def test_a_mutant_loses_points_on_its_task(mutants, lesson, name, task):
     assert score.status == "graded", score.problems
     assert score.points < score.max_points
     assert not [check.name for check in score.tasks[0].checks if check.outcome == "error"]
+
+
+@pytest.mark.parametrize(
+    "lesson, name, task",
+    [(lesson, name, task) for lesson, name, task, source in MUTANTS if warning(source)],
+)
+def test_what_the_lesson_warns_of_loses_a_visible_point(mutants, lesson, name, task):
+    checks = decided(mutants(lesson)[task, name].tasks[0])
+    visible = [check for check in checks if not check.hidden]
+    assert sum(check.points for check in visible) < sum(check.max_points for check in visible)
+
+
+@each_lesson
+def test_the_words_that_warn_stand_in_the_lesson(lesson):
+    text = " ".join(
+        line.lstrip("# ") for line in sources.source_of(lesson).read_text().splitlines()
+    )
+    told = [warning(source) for _, _, source in bank(lesson, "mutant")]
+    assert [words for words in told if words not in " ".join(text.split())] == []
 
 
 @pytest.mark.parametrize("lesson, name", [(lesson, name) for lesson, name, _, _ in ALTERNATES])

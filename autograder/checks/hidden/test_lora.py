@@ -60,6 +60,7 @@ from autograder.checks.shared.lora import (
     expect_same,
     expect_trained_alone,
     matrices,
+    save_and_go_on,
     set_adapters,
     stepped,
     two_towers,
@@ -135,13 +136,6 @@ def copies(model):
     import pickle
 
     return [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
-
-
-def save_and_go_on(save, model):
-    """Report what was saved, as it is after the model has changed."""
-    state = save(model)
-    shift_everything(model)
-    return {name: state[name] for name in list(state)}
 
 
 # -------------------------------------------------------------------------------- expected values
@@ -337,6 +331,7 @@ def test_dropout_in_train_mode(student, rng):
     expect(explained == rows, f"{rows - explained} of {rows} rows are not as stated.")
     share = 1 - patterns[which].mean().item()
     expect(0.15 < share < 0.35, f"With dropout=0.25, {share:.0%} of the inputs are dropped.")
+    expect(len(which.unique()) > 10, f"{rows} rows have only {len(which.unique())} patterns.")
 
 
 @pytest.mark.task("lora_linear", points=1)
@@ -409,24 +404,26 @@ def test_base_is_the_very_object(student, rng):
 
 @pytest.mark.task("lora_linear", points=0.5)
 def test_any_rank_and_any_rows(student, rng):
-    """The rank may exceed in and out, and x may have any number of leading dimensions."""
-    base = rng.linear(4, 3)
-    lora_A, lora_B = rng.normal(7, 4), rng.normal(3, 7)
-    layer = student.LoRALinear(base, 7, 7.0)
-    give_parameters(student, layer, lora_A=lora_A, lora_B=lora_B)
-    for leading in ((2, 3), (), (2, 1, 2)):
-        x = rng.normal(*leading, 4)
-        expected = output(base, x) + x @ lora_A.T @ lora_B.T
-        expect_close(layer(x), expected, f"With rank 7 and {leading} in front it is not right.")
+    """The rank may exceed in and out, x may have any number of leading dimensions, and the base
+    need not have a bias.
+    """
+    for base in (rng.linear(4, 3), rng.linear(4, 3, bias=False)):
+        lora_A, lora_B = rng.normal(7, 4), rng.normal(3, 7)
+        layer = student.LoRALinear(base, 7, 7.0)
+        give_parameters(student, layer, lora_A=lora_A, lora_B=lora_B)
+        for leading in ((2, 3), (), (2, 1, 2)):
+            x = rng.normal(*leading, 4)
+            expected = output(base, x) + x @ lora_A.T @ lora_B.T
+            expect_close(layer(x), expected, f"With rank 7 and {leading} in front it is not right.")
 
 
 # ------------------------------------------------------------------------------------ lora_conv2d
 
 
-def expect_convolves(student, rng, base, x, what):
+def expect_convolves(student, rng, base, x, what, rank=2):
     """Expect a LoRAConv2d around `base`, with random matrices, to answer as it should."""
-    values = matrices(rng, nn.Sequential(base), ["0"], rank=2)
-    layer = student.LoRAConv2d(base, 2, 4.0)
+    values = matrices(rng, nn.Sequential(base), ["0"], rank)
+    layer = student.LoRAConv2d(base, rank, 2.0 * rank)
     give_parameters(student, layer, lora_A=values["0"][0], lora_B=values["0"][1])
     expected = output(with_updates(nn.Sequential(base), values, 2.0), x)
     expect_close(layer(x), expected, f"With {what} the output is not right.")
@@ -460,14 +457,18 @@ def test_padding_modes(student, rng):
     for padding in ("same", "valid"):
         base = rng.conv2d(3, 4, 3, padding=padding)
         expect_convolves(student, rng, base, x, f"padding={padding!r}")
+    for kernel, mode in (((2, 4), "zeros"), ((2, 3), "circular"), ((3, 3), "reflect")):
+        base = rng.conv2d(3, 4, kernel, padding="same", padding_mode=mode)
+        what = f"a kernel of {kernel}, padding='same' and padding_mode={mode!r}"
+        expect_convolves(student, rng, base, x, what)
 
 
 @pytest.mark.task("lora_conv2d", points=0.5)
 def test_kernels_need_not_be_square(student, rng):
-    """Kernels need not be square."""
-    for kernel in ((1, 3), (3, 2)):
-        base = rng.conv2d(3, 4, kernel)
-        expect_convolves(student, rng, base, rng.normal(2, 3, 5, 6), f"a kernel of {kernel}")
+    """Kernels need not be square, and the rank may exceed what they see."""
+    for kernel, rank in (((1, 3), 2), ((3, 2), 2), ((1, 1), 5)):
+        base, x = rng.conv2d(3, 4, kernel), rng.normal(2, 3, 5, 6)
+        expect_convolves(student, rng, base, x, f"a kernel of {kernel} and rank {rank}", rank)
 
 
 def merged_on_meta(make, conv):
@@ -1454,10 +1455,10 @@ def test_dora_refuses_bad_arguments(student, rng):
 
 @pytest.mark.task("dora_linear", points=0.5)
 def test_dora_takes_any_rows(student, rng):
-    """x may have any number of leading dimensions."""
+    """x may have any number of leading dimensions, and the rank exceed in and out."""
     base = rng.linear(6, 4, bias=False)
-    layer, values = dora(student, rng, base)
-    oracle = PlainDora(base, values, 2, 6.0)
+    layer, values = dora(student, rng, base, rank=8)
+    oracle = PlainDora(base, values, 8, 6.0)
     for leading in ((2, 3), (2, 1, 2), ()):
         x = rng.normal(*leading, 6)
         expected = output(oracle, x.reshape(-1, 6)).reshape(*leading, 4)
@@ -1807,16 +1808,16 @@ def test_all_else_is_frozen(student, rng):
 @pytest.mark.task("lora_bug_hunt", points=0.5)
 def test_mended_layer_can_learn(student, rng):
     """A starts at random and B at zero; both are Parameters."""
-    layer = student.AdaptedLayer(rng.linear(9, 7), 4, 8.0)
-    A = expect_tensor(layer.A, (4, 9), "A")
-    B = expect_tensor(layer.B, (7, 4), "B")
-    expect(len(A.unique(dim=0)) == 4, "A is not random: rows of it are equal.")
+    layer = student.AdaptedLayer(rng.linear(9, 7), 11, 8.0)
+    A = expect_tensor(layer.A, (11, 9), "A")
+    B = expect_tensor(layer.B, (7, 11), "B")
+    expect(len(A.unique(dim=0)) == 11, "A is not random: rows of it are equal.")
     expect(B.abs().max().item() == 0, "B is not all zero.")
     names = student.run(trainable, layer)
     expect(type(names) is list, "The trainable parameters could not be read.")
     message = "The trainable parameters of the mended layer are not A and B."
     expect_equal(sorted(map(str, names)), ["A", "B"], message)
-    base, x, upstream = rng.linear(6, 4), rng.normal(3, 6), rng.normal(3, 4)
+    base, x, upstream = rng.linear(6, 4, bias=False), rng.normal(3, 6), rng.normal(3, 4)
     layer = student.AdaptedLayer(base, 2, 4.0)
     A, B = rng.normal(2, 6), rng.normal(4, 2)
     give_parameters(student, layer, A=A, B=B)

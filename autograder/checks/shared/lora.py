@@ -8,7 +8,7 @@ from torch import nn
 
 from autograder.checking.expect import expect, expect_close, expect_equal
 from autograder.checking.handle import Handle
-from autograder.checking.probes import sgd_step
+from autograder.checking.probes import sgd_step, shift_everything
 from autograder.checks.shared.common import output
 
 
@@ -21,6 +21,13 @@ def set_adapters(model, values):
             layer = model.get_submodule(name)
             layer.lora_A.copy_(lora_A)
             layer.lora_B.copy_(lora_B)
+
+
+def save_and_go_on(save, model):
+    """Report what was saved, as it is after the model has changed."""
+    state = save(model)
+    shift_everything(model)
+    return {name: state[name] for name in list(state)}
 
 
 def mark(model, number):

@@ -18,10 +18,26 @@ from autograder.checking.expect import (
     expect_equal,
     expect_judgements,
     expect_numbers,
+    expect_raises,
     expect_tensor,
 )
-from autograder.checking.probes import hold, set_mode, trainable
-from autograder.checks.shared.common import conv_net, expect_on_its_device, give_parameters, output
+from autograder.checking.probes import (
+    fill_gradients,
+    hold,
+    set_mode,
+    sgd_step,
+    state_of,
+    trainable,
+)
+from autograder.checks.shared.common import (
+    conv_net,
+    expect_float,
+    expect_on_its_device,
+    expect_same_tensors,
+    fill_norm,
+    give_parameters,
+    output,
+)
 from autograder.checks.shared.lora import (
     adapt,
     batches,
@@ -29,6 +45,7 @@ from autograder.checks.shared.lora import (
     expect_same,
     expect_trained_alone,
     matrices,
+    save_and_go_on,
     set_adapters,
     two_towers,
     with_updates,
@@ -45,6 +62,22 @@ def forward_on(seed, function):
         return function(x, weight, lora_A, lora_B, 16.0)
 
     return forward
+
+
+def trainable_elements(module):
+    """Report how many elements are trainable."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def expect_learns(student, layer, count, x, upstream):
+    """Expect this many elements of a new layer to train, and a step to change its output."""
+    came = student.run(trainable_elements, layer)
+    expect_equal(came, count, f"{count} elements should be trainable, those of its own matrices.")
+    before = expect_tensor(layer(x), upstream.shape, "The output", x.dtype)
+    student.run(sgd_step, layer, x, upstream, 0.1)
+    after = expect_tensor(layer(x), upstream.shape, "The output", x.dtype)
+    moved = (after - before).abs().max().item() > 1e-6
+    expect(moved, "From its start a step of training does not change its output.")
 
 
 # ----------------------------------------------------------------------------------- lora_forward
@@ -99,7 +132,7 @@ def test_speed_of_a_few_rows(race, rng):
 # ------------------------------------------------------------------------------------ lora_linear
 
 
-@pytest.mark.task("lora_linear", points=2)
+@pytest.mark.task("lora_linear", points=1.5)
 def test_layer_adds_its_scaled_update(student, rng):
     """The layer adds the low-rank update to its base, scaled by lora_alpha / rank."""
     base, x = rng.linear(8, 5), rng.normal(3, 8)
@@ -110,7 +143,7 @@ def test_layer_adds_its_scaled_update(student, rng):
     expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
 
 
-@pytest.mark.task("lora_linear", points=1)
+@pytest.mark.task("lora_linear", points=0.5)
 def test_layer_has_its_attributes(student, rng):
     """lora_A is (rank, in), lora_B is (out, rank); rank and lora_alpha are kept as given."""
     layer = student.LoRALinear(rng.linear(7, 4), rank=3, lora_alpha=6.0)
@@ -126,6 +159,32 @@ def test_layer_starts_as_its_base(student, rng):
     base, x = rng.linear(6, 9), rng.normal(4, 6)
     came = student.LoRALinear(base, rank=2, lora_alpha=4.0)(x)
     expect_close(came, output(base, x), "Before any training the output is not the base's.")
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_layer_can_learn(student, rng):
+    """lora_A and lora_B train and nothing else does, and they can begin to."""
+    layer = student.LoRALinear(rng.linear(6, 4), 2, 4.0)
+    expect_learns(student, layer, 2 * (6 + 4), rng.normal(3, 6), rng.normal(3, 4))
+
+
+@pytest.mark.task("lora_linear", points=0.5)
+def test_dropout_of_single_inputs(student, rng):
+    """In train mode an input is kept, and divided by 1 − dropout, or lost, to the branch alone."""
+    base, rows = rng.linear(6, 5), 40
+    x = torch.zeros(rows, 6)
+    x[range(rows), [row % 6 for row in range(rows)]] = rng.normal(rows).abs() + 0.5
+    lora_A, lora_B = rng.normal(3, 6), rng.normal(5, 3)
+    layer = student.LoRALinear(base, 3, 6.0, dropout=0.5)
+    give_parameters(student, layer, lora_A=lora_A, lora_B=lora_B)
+    student.run(set_mode, layer, True)
+    update = expect_tensor(layer(x), (rows, 5), "The output") - output(base, x)
+    whole = 2.0 * x @ lora_A.T @ lora_B.T / 0.5
+    lost, kept = ((update - all_or_none).abs().amax(dim=1) < 1e-4 for all_or_none in (0, whole))
+    message = "With one input a row and dropout=0.5, {} of {} rows have a part of their update."
+    some = rows - int((lost | kept).sum())
+    expect(some == 0, message.format(some, rows))
+    expect(0 < int(lost.sum()) < rows, f"With dropout=0.5, {int(lost.sum())} of {rows} are lost.")
 
 
 @pytest.mark.task("lora_linear", points=0.5)
@@ -152,12 +211,20 @@ def test_convolution_adds_its_scaled_update(student, rng):
     expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
 
 
-@pytest.mark.task("lora_conv2d", points=1)
+@pytest.mark.task("lora_conv2d", points=0.5)
 def test_convolution_has_its_shapes(student, rng):
     """lora_A is (rank, in, kh, kw), lora_B is (out, rank, 1, 1)."""
     layer = student.LoRAConv2d(rng.conv2d(3, 6, 3), 2, 4.0)
     expect_tensor(layer.lora_A, (2, 3, 3, 3), "lora_A")
     expect_tensor(layer.lora_B, (6, 2, 1, 1), "lora_B")
+
+
+@pytest.mark.task("lora_conv2d", points=0.5)
+def test_convolution_can_learn(student, rng):
+    """lora_A and lora_B train and nothing else does, and they can begin to."""
+    layer = student.LoRAConv2d(rng.conv2d(3, 4, 3), 2, 4.0)
+    x, upstream = rng.normal(2, 3, 5, 5), rng.normal(2, 4, 3, 3)
+    expect_learns(student, layer, 2 * 3 * 9 + 4 * 2, x, upstream)
 
 
 @pytest.mark.task("lora_conv2d", points=1)
@@ -176,7 +243,7 @@ def test_merge_gives_one_convolution(student, rng):
 # ------------------------------------------------------------------------------------ inject_lora
 
 
-@pytest.mark.task("inject_lora", points=1.5)
+@pytest.mark.task("inject_lora", points=1)
 def test_named_layers_are_replaced(student, rng):
     """The layers that are named are replaced, and their dotted names returned."""
     model = student.run(hold, two_towers(rng))
@@ -186,6 +253,9 @@ def test_named_layers_are_replaced(student, rng):
         layer = getattr(getattr(model, name), "query")  # noqa: B009 - a handle's attributes
         expect_tensor(layer.lora_A, (2, 6), f"lora_A of {name}.query")
         expect_tensor(layer.lora_B, (out, 2), f"lora_B of {name}.query")
+    net = nn.Sequential(OrderedDict(conv1=rng.linear(4, 4), preconv1=rng.linear(4, 4)))
+    names = student.inject_lora(net, ["conv1"], 2, 4.0)
+    expect_equal(names, ["conv1"], 'Of "conv1" and "preconv1" the name "conv1" matches one.')
 
 
 @pytest.mark.task("inject_lora", points=1.5)
@@ -203,6 +273,21 @@ def test_only_adapters_and_head_train(student, rng):
     expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
     towers = ["encoder.value", "decoder.value"]
     expect_trained_alone(student, rng, model, net, towers, ["head"])
+
+
+@pytest.mark.task("inject_lora", points=0.5)
+def test_refused_it_changes_nothing(student, rng):
+    """A name that matches nothing is a ValueError, which leaves the model as it was."""
+    net = two_towers(rng)
+    model, names = student.run(hold, net), [name for name, _ in net.named_parameters()]
+    message = 'The model has no "key": that should be a ValueError.'
+    expect_raises(
+        ValueError,
+        lambda: student.inject_lora(model, ["query", "key"], 2, 4.0, train_also=["head"]),
+        message,
+    )
+    came = student.run(trainable, model)
+    expect_equal(came, names, "After the error other parameters are there, or trainable.")
 
 
 @pytest.mark.task("inject_lora", points=1)
@@ -249,7 +334,7 @@ def test_merging_keeps_the_outputs(student, rng):
 
 @pytest.mark.task("merge_lora", points=1)
 def test_unmerging_takes_it_back(student, rng):
-    """After unmerging, the base weights are the old ones and the adapters act again."""
+    """After unmerging, the base weights are bit for bit the old ones and the adapters act again."""
     net, x = two_towers(rng).eval(), rng.normal(4, 6)
     values = matrices(rng, net, ["encoder.value", "decoder.value"], rank=2)
     model = student.run(hold, net)
@@ -259,8 +344,9 @@ def test_unmerging_takes_it_back(student, rng):
     expected, weight = with_updates(net, values, 2.0), model.encoder.value.base.weight
     expect_close(weight, expected.encoder.value.weight, "A merged base weight is not as stated.")
     student.unmerge_lora(model)
-    weight = model.encoder.value.base.weight
-    expect_close(weight, net.encoder.value.weight, "A base weight is not the old one.")
+    weight, old = model.encoder.value.base.weight, net.encoder.value.weight.detach()
+    expect_close(weight, old, "A base weight is not the old one.")
+    expect(torch.equal(weight, old), "A base weight is not bit for bit the old one.")
     expected = output(expected, x)
     expect_close(model(x), expected, "The unmerged model answers otherwise than before merging.")
 
@@ -288,13 +374,14 @@ def test_both_return_the_model(student, rng):
 def test_state_holds_adapters_and_head(student, rng):
     """The state holds the adapters and the train_also modules, under the model's names."""
     net = two_towers(rng)
+    net.head = nn.Sequential(fill_norm(rng, nn.BatchNorm1d(5)), rng.linear(5, 3))
     values = matrices(rng, net, ["encoder.query", "decoder.query"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["query"], 2, 4.0, train_also=["head"])
     student.run(set_adapters, model, values)
     state = student.lora_state_dict(model)
     expect(type(state) is dict, "lora_state_dict should return a dict.")
-    expected = {"head.weight": net.head.weight, "head.bias": net.head.bias}
+    expected = {name: t for name, t in net.state_dict().items() if name.startswith("head.")}
     for name, (lora_A, lora_B) in values.items():
         expected |= {f"{name}.lora_A": lora_A, f"{name}.lora_B": lora_B}
     settings = {f"{name}.{part}" for name in values for part in ("rank", "lora_alpha")}
@@ -304,9 +391,11 @@ def test_state_holds_adapters_and_head(student, rng):
     expect(not extra, f"The state holds {extra} entries that do not belong there.")
     for name, tensor in expected.items():
         expect_close(state[name], tensor, f"The entry {name} is not the model's.")
+    after = student.run(save_and_go_on, student.lora_state_dict, model)
+    expect_same_tensors(after, state, "What was saved changes when the model changes")
 
 
-@pytest.mark.task("lora_state_dict", points=1.5)
+@pytest.mark.task("lora_state_dict", points=1)
 def test_saved_and_loaded_it_answers_alike(student, rng):
     """Loaded into a fresh base that has been injected alike, the state gives the same outputs."""
     net, x = two_towers(rng).eval(), rng.normal(4, 6)
@@ -320,6 +409,20 @@ def test_saved_and_loaded_it_answers_alike(student, rng):
     student.load_lora(second, student.lora_state_dict(first))
     expected = output(with_updates(net, values, 2.0), x)
     expect_close(second(x), expected, "The loaded model does not answer as the saved one.")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_loading_is_all_or_nothing(student, rng):
+    """A state with a tensor of another shape is a ValueError, which loads nothing of it."""
+    model = student.run(hold, two_towers(rng))
+    student.inject_lora(model, ["query"], 2, 4.0, train_also=["head"])
+    good, before = student.lora_state_dict(model), student.run(state_of, model)
+    expect(type(good) is dict and type(before) is dict, "lora_state_dict should return a dict.")
+    other = {name: t + 1.0 for name, t in good.items() if t.dim()} | {"head.bias": rng.normal(1)}
+    message = "A head.bias of one element for one of three should be a ValueError."
+    expect_raises(ValueError, lambda: student.load_lora(model, good | other), message)
+    message = "After the error a tensor of the model is another."
+    expect_same_tensors(student.run(state_of, model), before, message)
 
 
 @pytest.mark.task("lora_state_dict", points=1)
@@ -382,7 +485,17 @@ def test_dora_scales_directions(student, rng):
     expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
 
 
-@pytest.mark.task("dora_linear", points=1)
+@pytest.mark.task("dora_linear", points=0.5)
+def test_dora_can_learn(student, rng):
+    """lora_A, lora_B and magnitude train and nothing else does, and they can begin to."""
+    base, x, upstream = rng.linear(6, 4), rng.normal(3, 6), rng.normal(3, 4)
+    layer = student.DoRALinear(base, 2, 4.0)
+    expect_learns(student, layer, 2 * (6 + 4) + 4, x, upstream)
+    lora_B = expect_tensor(layer.lora_B, (4, 2), "lora_B")
+    expect(lora_B.abs().max().item() > 0, "From its start a step of training leaves lora_B.")
+
+
+@pytest.mark.task("dora_linear", points=0.5)
 def test_dora_has_its_shapes(student, rng):
     """lora_A, lora_B and magnitude have their shapes; the magnitude starts at the rows' norms."""
     base = rng.linear(7, 4)
@@ -398,7 +511,9 @@ def test_dora_has_its_shapes(student, rng):
 
 @pytest.mark.task("adapt_with_lora", points=1)
 def test_history_has_an_entry_an_epoch(student, rng):
-    """It returns the model given and a history with one loss and one accuracy an epoch."""
+    """It returns the model given and a history with one loss and one accuracy an epoch: means over
+    the epoch's examples.
+    """
     model = student.run(hold, classifier(rng))
     given, history = adapt(student, model, batches(rng, 4, 4), epochs=3, lr=0.01, seed=1)
     expect_same(student, rng, given, model, "The first thing returned is not the model given.")
@@ -409,11 +524,17 @@ def test_history_has_an_entry_an_epoch(student, rng):
         expect(fine, f"history[{key!r}] should be a list of floats.")
         expect(len(values) == 3, f"history[{key!r}] has {len(values)} entries after 3 epochs.")
         expect(all(map(math.isfinite, values)), f"history[{key!r}] holds NaN or infinite values.")
+    net, loader = classifier(rng), batches(rng, 6, 2)
+    _, history = adapt(student, net, loader, epochs=1, lr=0.0, seed=1)
+    images, labels = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    loss = F.cross_entropy(output(net, images), labels).item()
+    message = "With batches of 6 and 2 and a rate of 0 the loss is not the mean of the 8 examples."
+    expect_float(history["train_loss"][0], loss, message)
 
 
 @pytest.mark.task("adapt_with_lora", points=1)
 def test_adaptation_learns(student, rng):
-    """On a few examples the model's loss falls well below its start."""
+    """On a few examples the model's loss falls well below its start, and every adapter moves."""
     net, loader = classifier(rng), batches(rng, 5, 5)
     model = student.run(hold, net)
     adapt(student, model, loader, epochs=40, lr=0.02, seed=2)
@@ -422,6 +543,9 @@ def test_adaptation_learns(student, rng):
     logits = expect_tensor(model(images), (10, 3), "The output", torch.float64)
     after = F.cross_entropy(logits, labels).item()
     expect(after < 0.5 * before, f"The loss was {before:.2f} before training, {after:.2f} after.")
+    for name, shape in (("conv", (3, 2, 1, 1)), ("mid", (6, 2))):
+        lora_B = expect_tensor(getattr(model, name).lora_B, shape, "lora_B", torch.float64)
+        expect(lora_B.abs().max().item() > 0, f"40 epochs have not moved lora_B of {name}.")
 
 
 def expect_base_answers(student, rng, model, net):
@@ -470,7 +594,31 @@ def test_mended_layer_adds_its_update(student, rng):
     expect_close(layer(x), expected, "With lora_alpha=6 and rank 2 the output is not as stated.")
 
 
-@pytest.mark.task("lora_bug_hunt", points=1)
+@pytest.mark.task("lora_bug_hunt", points=0.5)
+def test_mended_net_trains(student, rng):
+    """A and B of every adapted layer and the head train, from the start and by one batch alone."""
+    net = nn.Sequential(rng.linear(5, 6), nn.LayerNorm(6), rng.linear(6, 4), rng.linear(4, 3))
+    model = student.run(hold, net)
+    optimizer = student.adapt_net(model, 2, 6.0, 0.1)
+    names = student.run(trainable, model)
+    expect(type(names) is list, "The trainable parameters could not be read.")
+    expected = {"0.A", "0.B", "2.A", "2.B", "3.weight", "3.bias"}
+    missing, extra = expected - set(names), set(names) - expected
+    expect(not missing, f"{len(missing)} parameter(s) should be trainable and are not.")
+    expect(not extra, f"{len(extra)} parameter(s) are trainable and should not be.")
+    x, labels = rng.normal(8, 5), rng.integers(0, 3, (8,))
+    F.cross_entropy(net(x), labels).backward()
+    student.run(fill_gradients, model, 2.0)
+    student.adapt_step(model, optimizer, x, labels)
+    moved = net[3].weight.detach() - 0.1 * net[3].weight.grad
+    head = getattr(model, "3").weight
+    expect_close(head, moved, "With old gradients the head is not where a step of SGD puts it.")
+    for name in "02":
+        B = expect_tensor(getattr(model, name).B, (net[int(name)].out_features, 2), "B")
+        expect(B.abs().max().item() > 0, f"A step has not moved B of layer {name}.")
+
+
+@pytest.mark.task("lora_bug_hunt", points=0.5)
 def test_mended_step_returns_the_loss(student, rng):
     """The mended step returns the mean cross-entropy before the step, as a float."""
     net = nn.Sequential(rng.linear(5, 6), nn.Tanh(), rng.linear(6, 3))

@@ -167,7 +167,10 @@ def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
 
 
 # %% mutant="product_formed_first" task="lora_forward"
-"""B·A is formed, and added to W."""
+"""B·A is formed, and added to W.
+
+The lesson warns: With a few rows of x and a large W one of them is several times slower
+"""
 
 
 def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
@@ -317,7 +320,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_both_at_random" task="lora_linear"
-"""lora_B starts at random, too: training does not begin at the base."""
+"""lora_B starts at random, too: training does not begin at the base.
+
+The lesson warns: Both random, and the network starts somewhere else
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -327,7 +333,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_base_not_frozen" task="lora_linear"
-"""The base trains, too."""
+"""The base trains, too.
+
+The lesson warns: the base is frozen, A and B train
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -348,7 +357,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_plain_tensors" task="lora_linear"
-"""lora_A and lora_B are plain tensors that no optimizer sees."""
+"""lora_A and lora_B are plain tensors that no optimizer sees.
+
+The lesson warns: a plain tensor attribute is not in there
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -369,8 +381,23 @@ class LoRALinear(LoRALinear):
         self.lora_A.requires_grad_(False)
 
 
+# %% mutant="linear_a_detached" task="lora_linear"
+"""The forward takes lora_A out of the graph: it is a Parameter that never moves."""
+
+
+class LoRALinear(LoRALinear):
+    def forward(self, x):
+        if self.kept_weight is not None:
+            return self.base(x)
+        low = F.linear(self.dropout(x), self.lora_A.detach()) * (self.lora_alpha / self.rank)
+        return self.base(x) + F.linear(low, self.lora_B)
+
+
 # %% mutant="linear_both_zero" task="lora_linear"
-"""Both matrices start at zero: no gradient ever."""
+"""Both matrices start at zero: no gradient ever.
+
+The lesson warns: Both zero, and it never leaves
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -401,7 +428,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_dropout_on_the_update" task="lora_linear"
-"""Dropout acts on the branch's output."""
+"""Dropout acts on the branch's output.
+
+The lesson warns: Dropout goes before A
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -411,7 +441,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_dropout_on_the_base" task="lora_linear"
-"""Dropout acts on the base's input as well."""
+"""Dropout acts on the base's input as well.
+
+The lesson warns: leaves `self.base(x)` alone
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -463,6 +496,17 @@ class LoRALinear(LoRALinear):
             self.dropout = nn.Dropout(1 - dropout)
 
 
+# %% mutant="linear_one_mask_for_all_rows" task="lora_linear"
+"""One dropout mask is drawn for all rows: it has the features' shape alone."""
+
+
+class LoRALinear(LoRALinear):
+    def forward(self, x):
+        mask = self.dropout(x.new_ones(x.shape[-1]))
+        low = F.linear(x * mask, self.lora_A) * (self.lora_alpha / self.rank)
+        return self.base(x) + F.linear(low, self.lora_B)
+
+
 # %% mutant="linear_dropout_in_eval_mode" task="lora_linear"
 """F.dropout without its argument `training` drops in eval mode, too."""
 
@@ -494,7 +538,10 @@ class LoRALinear(LoRALinear):
 
 
 # %% mutant="linear_matrices_in_float32" task="lora_linear"
-"""lora_A and lora_B are float32 whatever the base is, and cast in the forward."""
+"""lora_A and lora_B are float32 whatever the base is, and cast in the forward.
+
+The lesson warns: takes dtype and device from the base
+"""
 
 
 class LoRALinear(LoRALinear):
@@ -615,6 +662,18 @@ class LoRALinear(LoRALinear):
             raise ValueError("the rank exceeds the layer's")
 
 
+# %% mutant="linear_base_must_have_a_bias" task="lora_linear"
+"""The base is written out as a product and a bias, which it need not have."""
+
+
+class LoRALinear(LoRALinear):
+    def forward(self, x):
+        if self.kept_weight is not None:
+            return self.base(x)
+        low = F.linear(self.dropout(x), self.lora_A) * (self.lora_alpha / self.rank)
+        return x @ self.base.weight.T + self.base.bias + F.linear(low, self.lora_B)
+
+
 # %% mutant="linear_rows_only" task="lora_linear"
 """The branch is an addmm, which takes rows of a matrix only."""
 
@@ -715,7 +774,10 @@ class LoRAConv2d(LoRAConv2d):
 
 
 # %% mutant="conv_in_loralibs_form" task="lora_conv2d"
-"""The parametrisation is loralib's: one product of (r·k, in·k) and (out·k, r·k)."""
+"""The parametrisation is loralib's: one product of (r·k, in·k) and (out·k, r·k).
+
+The lesson warns: Ours is the second
+"""
 
 
 class LoRAConv2d(LoRAConv2d):
@@ -772,6 +834,38 @@ class LoRAConv2d(LoRAConv2d):
         base = self.base
         low = F.conv2d(x, self.lora_A, None, base.stride, base.padding, base.dilation)
         return self.base(x) + F.conv2d(low * (self.lora_alpha / self.rank), self.lora_B)
+
+
+# %% mutant="conv_same_padding_of_even_kernels" task="lora_conv2d"
+"""With padding="same" and an even kernel the odd row or column is padded on the wrong side."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def forward(self, x):
+        base = self.base
+        if base.padding != "same" or self.kept_weight is not None:
+            return super().forward(x)
+        pads = []
+        for size, dilation in zip(base.kernel_size[::-1], base.dilation[::-1], strict=True):
+            total = dilation * (size - 1)
+            pads += [total - total // 2, total // 2]
+        mode = "constant" if base.padding_mode == "zeros" else base.padding_mode
+        padded = F.pad(x, pads, mode=mode)
+        low = F.conv2d(padded, self.lora_A, None, base.stride, 0, base.dilation)
+        return base(x) + F.conv2d(low * (self.lora_alpha / self.rank), self.lora_B)
+
+
+# %% mutant="conv_same_padding_with_zeros" task="lora_conv2d"
+"""With padding="same" the branch pads with zeros, whatever its base pads with."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def forward(self, x):
+        base = self.base
+        if base.padding != "same" or self.kept_weight is not None:
+            return super().forward(x)
+        low = F.conv2d(x, self.lora_A, None, base.stride, "same", base.dilation)
+        return base(x) + F.conv2d(low * (self.lora_alpha / self.rank), self.lora_B)
 
 
 # %% mutant="conv_square_kernels_only" task="lora_conv2d"
@@ -887,6 +981,37 @@ class LoRAConv2d(LoRAConv2d):
         nn.init.zeros_(self.lora_A)
 
 
+# %% mutant="conv_a_of_ones" task="lora_conv2d"
+"""All kernels of lora_A start equal, so that the rank is 1 for good."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, *args):
+        super().__init__(*args)
+        nn.init.ones_(self.lora_A)
+
+
+# %% mutant="conv_rank_at_most_the_channels" task="lora_conv2d"
+"""A rank above the smaller number of channels is refused."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        if rank > min(base.in_channels, base.out_channels):
+            raise ValueError("rank is too large")
+
+
+# %% mutant="conv_base_must_have_a_bias" task="lora_conv2d"
+"""The base's bias is frozen by name, and there need not be one."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        base.bias.requires_grad_(False)
+
+
 # %% mutant="conv_groups_accepted" task="lora_conv2d"
 """A grouped convolution is taken as if it had one group."""
 
@@ -996,7 +1121,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="rest_not_frozen" task="inject_lora"
-"""Only the replaced layers are frozen; all the others go on training."""
+"""Only the replaced layers are frozen; all the others go on training.
+
+The lesson warns: the base goes on training
+"""
 _right = inject_lora
 
 
@@ -1010,7 +1138,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="head_forgotten" task="inject_lora"
-"""The modules of train_also stay frozen."""
+"""The modules of train_also stay frozen.
+
+The lesson warns: the new head does not
+"""
 _right = inject_lora
 
 
@@ -1044,7 +1175,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="names_match_by_their_ends" task="inject_lora"
-"""A name matches any dotted name that ends with its letters."""
+"""A name matches any dotted name that ends with its letters.
+
+The lesson warns: Suffix by component
+"""
 _right = inject_lora
 
 
@@ -1114,7 +1248,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="batch_norm_forgotten" task="inject_lora"
-"""A frozen batch-norm goes on using and averaging the batch's statistics."""
+"""A frozen batch-norm goes on using and averaging the batch's statistics.
+
+The lesson warns: it still normalises with the batch and moves its running statistics
+"""
 _right = inject_lora
 
 
@@ -1126,7 +1263,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="batch_norm_in_eval_mode_until_train" task="inject_lora"
-"""A frozen batch-norm is put into eval mode once: model.train() undoes it."""
+"""A frozen batch-norm is put into eval mode once: model.train() undoes it.
+
+The lesson warns: something must act *after* `model.train()`
+"""
 _right = inject_lora
 
 
@@ -1140,7 +1280,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="batch_norm_without_momentum" task="inject_lora"
-"""Momentum 0 keeps the statistics, but the batch's are still used."""
+"""Momentum 0 keeps the statistics, but the batch's are still used.
+
+The lesson warns: Momentum 0 does not do it
+"""
 _right = inject_lora
 
 
@@ -1394,7 +1537,10 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
 
 
 # %% mutant="frozen_before_checking" task="inject_lora"
-"""The model is frozen first, and the names are checked afterwards."""
+"""The model is frozen first, and the names are checked afterwards.
+
+The lesson warns: a call that can't be carried out must leave the model as it was
+"""
 _right = inject_lora
 
 
@@ -1565,7 +1711,10 @@ def merge_lora(model):
 
 
 # %% mutant="update_subtracted_again" task="merge_lora"
-"""Unmerging subtracts the update, which rounds."""
+"""Unmerging subtracts the update, which rounds.
+
+The lesson warns: is how many do it. In floating point (W + U) − U need not be W
+"""
 
 
 def unmerge_lora(model):
@@ -1576,6 +1725,20 @@ def unmerge_lora(model):
             layer.base.weight.data -= update.view_as(layer.base.weight)
             layer.kept_weight = None
     return model
+
+
+# %% mutant="copy_kept_of_float32_only" task="merge_lora"
+"""A base in half precision is small, and its update subtracted again."""
+_right = unmerge_lora
+
+
+def unmerge_lora(model):
+    for layer in model.modules():
+        if isinstance(layer, LoRALinear) and layer.kept_weight is not None:
+            update = layer.lora_alpha / layer.rank * (layer.lora_B @ layer.lora_A)
+            if update.dtype == torch.bfloat16:
+                layer.kept_weight = layer.base.weight.detach() - update.detach()
+    return _right(model)
 
 
 # %% mutant="merged_twice_adds_twice" task="merge_lora"
@@ -1796,7 +1959,10 @@ def lora_state_dict(model):
 
 
 # %% mutant="head_not_saved" task="lora_state_dict"
-"""The train_also modules are neither saved nor loaded."""
+"""The train_also modules are neither saved nor loaded.
+
+The lesson warns: a new head that is not saved comes back random
+"""
 _right = lora_state_dict
 
 
@@ -1849,13 +2015,29 @@ def load_lora(model, state):
 
 
 # %% mutant="buffers_not_saved" task="lora_state_dict"
-"""Only parameters of the head are saved: its batch-norm loses its statistics."""
+"""Only parameters of the head are saved: its batch-norm loses its statistics.
+
+The lesson warns: Batch-norms that trained have buffers, which belong there, too
+"""
 _right = lora_state_dict
 
 
 def lora_state_dict(model):
     buffers = {name for name, _ in model.named_buffers()}
     return {k: v for k, v in _right(model).items() if k not in buffers}
+
+
+# %% mutant="buffers_not_loaded" task="lora_state_dict"
+"""Of what was saved only the parameters are loaded."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    _right(model, state)
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+    return model
 
 
 # %% mutant="what_is_trainable_now" task="lora_state_dict"
@@ -1869,7 +2051,10 @@ def lora_state_dict(model):
 
 
 # %% mutant="views_saved" task="lora_state_dict"
-"""The tensors saved are the model's own."""
+"""The tensors saved are the model's own.
+
+The lesson warns: Detach *and* clone
+"""
 _save, _load = lora_state_dict, load_lora
 
 
@@ -1920,7 +2105,10 @@ def load_lora(model, state):
 
 
 # %% mutant="shapes_broadcast" task="lora_state_dict"
-"""Tensors are copied by broadcasting: (1, in) fills (rank, in)."""
+"""Tensors are copied by broadcasting: (1, in) fills (rank, in).
+
+The lesson warns: which would broadcast if you had not compared the shapes
+"""
 _right = load_lora
 
 
@@ -1971,7 +2159,10 @@ def load_lora(model, state):
 
 
 # %% mutant="loaded_as_it_goes" task="lora_state_dict"
-"""Tensors are copied one by one until one does not fit."""
+"""Tensors are copied one by one until one does not fit.
+
+The lesson warns: Loading is all or nothing
+"""
 _right = load_lora
 
 
@@ -2446,6 +2637,17 @@ class DoRALinear(DoRALinear):
         super().__init__(base, 1 if rank is True else rank, lora_alpha)
 
 
+# %% mutant="dora_rank_at_most_the_width" task="dora_linear"
+"""A rank above min(in, out) is refused."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        if rank > min(base.in_features, base.out_features):
+            raise ValueError("rank is too large")
+
+
 # %% mutant="dora_rows_only" task="dora_linear"
 """x may only be a matrix."""
 
@@ -2520,7 +2722,10 @@ def adapt_with_lora(model, loader, **settings):
 
 
 # %% mutant="base_trained_too" task="adapt_with_lora"
-"""Everything trains: full fine-tuning with adapters beside it."""
+"""Everything trains: full fine-tuning with adapters beside it.
+
+The lesson warns: the base is bit for bit what it was
+"""
 _inject, _right = inject_lora, adapt_with_lora
 
 
@@ -2542,6 +2747,28 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
         adapter.lora_A.requires_grad_(False)
         adapter.lora_B.requires_grad_(False)
     return names
+
+
+# %% mutant="optimizer_before_the_injection" task="adapt_with_lora"
+"""The optimizer is made before there are adapters, and holds the base and the head.
+
+The lesson warns: then collect the trainable parameters, then Adam
+"""
+_Adam, _right = torch.optim.Adam, adapt_with_lora
+
+
+def adapt_with_lora(model, loader, **settings):
+    before = list(model.parameters())
+
+    class Early(_Adam):
+        def __init__(self, parameters, **kwargs):
+            super().__init__(before, **kwargs)
+
+    torch.optim.Adam = Early
+    try:
+        return _right(model, loader, **settings)
+    finally:
+        torch.optim.Adam = _Adam
 
 
 # %% mutant="digits_not_learned" task="adapt_with_lora"
@@ -2639,7 +2866,10 @@ adapt_with_lora = _swapped(_Piling, adapt_with_lora)
 
 
 # %% mutant="means_of_batch_means" task="adapt_with_lora"
-"""The epoch's loss is the mean of its batches' means."""
+"""The epoch's loss is the mean of its batches' means.
+
+The lesson warns: Means over *examples*
+"""
 _right = adapt_with_lora
 
 
@@ -2714,6 +2944,16 @@ def adapt_with_lora(model, loader, *, seed, **settings):
     result = _right(model, loader, seed=seed, **settings)
     torch.manual_seed(seed)
     return result
+
+
+# %% mutant="deterministic_for_good" task="adapt_with_lora"
+"""For equal results torch's deterministic algorithms are switched on, and stay on."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, **settings):
+    torch.use_deterministic_algorithms(True)
+    return _right(model, loader, **settings)
 
 
 # %% mutant="left_in_train_mode" task="adapt_with_lora"
@@ -2869,7 +3109,10 @@ def adapt_with_lora(model, *given, **kw):
 # ## lora_bug_hunt
 
 # %% mutant="scaled_by_alpha" task="lora_bug_hunt"
-"""The scale is left at lora_alpha."""
+"""The scale is left at lora_alpha.
+
+The lesson warns: the factor
+"""
 
 
 class AdaptedLayer(AdaptedLayer):
@@ -2879,7 +3122,10 @@ class AdaptedLayer(AdaptedLayer):
 
 
 # %% mutant="behind_the_layer" task="lora_bug_hunt"
-"""The matrices stay behind the layer, where only square ones fit."""
+"""The matrices stay behind the layer, where only square ones fit.
+
+The lesson warns: what A multiplies
+"""
 
 
 class AdaptedLayer(AdaptedLayer):
@@ -2889,7 +3135,10 @@ class AdaptedLayer(AdaptedLayer):
 
 
 # %% mutant="softmax_twice" task="lora_bug_hunt"
-"""The loss is still that of probabilities."""
+"""The loss is still that of probabilities.
+
+The lesson warns: what `cross_entropy` expects
+"""
 
 
 def adapt_step(net, optimizer, x, labels):
@@ -2929,7 +3178,10 @@ def adapt_step(net, optimizer, x, labels):
 
 
 # %% mutant="optimizer_made_first" task="lora_bug_hunt"
-"""The optimizer is made before A and B exist."""
+"""The optimizer is made before A and B exist.
+
+The lesson warns: when the optimizer is made
+"""
 _right = adapt_net
 
 
@@ -2940,7 +3192,10 @@ def adapt_net(net, rank, lora_alpha, lr):
 
 
 # %% mutant="head_frozen" task="lora_bug_hunt"
-"""The head is frozen along with the rest."""
+"""The head is frozen along with the rest.
+
+The lesson warns: what becomes of the head
+"""
 
 
 def adapt_net(net, rank, lora_alpha, lr):
@@ -2964,7 +3219,10 @@ def adapt_net(net, rank, lora_alpha, lr):
 
 
 # %% mutant="norm_trains" task="lora_bug_hunt"
-"""Only the linear layers are frozen: the LayerNorm trains on."""
+"""Only the linear layers are frozen: the LayerNorm trains on.
+
+The lesson warns: what is frozen
+"""
 
 
 def adapt_net(net, rank, lora_alpha, lr):
@@ -2975,7 +3233,10 @@ def adapt_net(net, rank, lora_alpha, lr):
 
 
 # %% mutant="both_zero" task="lora_bug_hunt"
-"""A and B both start at zero."""
+"""A and B both start at zero.
+
+The lesson warns: two zeros
+"""
 
 
 class AdaptedLayer(AdaptedLayer):
@@ -2984,8 +3245,40 @@ class AdaptedLayer(AdaptedLayer):
         nn.init.zeros_(self.A)
 
 
+# %% mutant="a_of_ones" task="lora_bug_hunt"
+"""All rows of A start equal, so that the rank is 1 for good."""
+
+
+class AdaptedLayer(AdaptedLayer):
+    def __init__(self, layer, rank, lora_alpha):
+        super().__init__(layer, rank, lora_alpha)
+        nn.init.ones_(self.A)
+
+
+# %% mutant="rank_at_most_the_width" task="lora_bug_hunt"
+"""A rank above the width is cut down to it."""
+
+
+class AdaptedLayer(AdaptedLayer):
+    def __init__(self, layer, rank, lora_alpha):
+        super().__init__(layer, min(rank, layer.in_features, layer.out_features), lora_alpha)
+
+
+# %% mutant="layer_must_have_a_bias" task="lora_bug_hunt"
+"""The layer's bias is frozen by name, and there need not be one."""
+
+
+class AdaptedLayer(AdaptedLayer):
+    def __init__(self, layer, rank, lora_alpha):
+        super().__init__(layer, rank, lora_alpha)
+        layer.bias.requires_grad_(False)
+
+
 # %% mutant="no_parameters" task="lora_bug_hunt"
-"""A and B are plain tensors."""
+"""A and B are plain tensors.
+
+The lesson warns: tensors against Parameters
+"""
 
 
 class AdaptedLayer(AdaptedLayer):
@@ -2997,7 +3290,10 @@ class AdaptedLayer(AdaptedLayer):
 
 
 # %% mutant="gradients_not_zeroed" task="lora_bug_hunt"
-"""Old gradients are added to the new ones; they are zeroed after the step."""
+"""Old gradients are added to the new ones; they are zeroed after the step.
+
+The lesson warns: what `backward` does to gradients that are there already
+"""
 
 
 def adapt_step(net, optimizer, x, labels):
@@ -3006,6 +3302,33 @@ def adapt_step(net, optimizer, x, labels):
     optimizer.step()
     optimizer.zero_grad()
     return loss.item()
+
+
+# %% mutant="only_the_head_s_gradients_zeroed" task="lora_bug_hunt"
+"""Old gradients of A and B are added to the new ones."""
+
+
+def adapt_step(net, optimizer, x, labels):
+    loss = F.cross_entropy(net(x), labels)
+    net[-1].zero_grad()
+    loss.backward()
+    optimizer.step()
+    for module in net:
+        module.zero_grad()
+    return loss.item()
+
+
+# %% mutant="b_learns_faster" task="lora_bug_hunt"
+"""B has 16 times the rate, as in LoRA+."""
+_right = adapt_net
+
+
+def adapt_net(net, rank, lora_alpha, lr):
+    _right(net, rank, lora_alpha, lr)
+    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    fast = [p for name, p in named if name.endswith(".B")]
+    others = [p for name, p in named if not name.endswith(".B")]
+    return torch.optim.SGD([{"params": fast, "lr": 16 * lr}, {"params": others}], lr=lr)
 
 
 # %% mutant="head_copied" task="lora_bug_hunt"
