@@ -3,6 +3,7 @@
 Every expected value is worked out here, in plain torch, from this side's own copy of the inputs.
 """
 
+import copy
 from collections import OrderedDict
 
 import pytest
@@ -19,7 +20,14 @@ from autograder.checking.expect import (
     expect_raises,
     expect_tensor,
 )
-from autograder.checking.probes import hold, set_mode, set_trainable, state_of
+from autograder.checking.probes import (
+    fill_gradients,
+    hold,
+    set_mode,
+    set_trainable,
+    state_of,
+    trainable,
+)
 from autograder.checks.shared.common import (
     conv_net,
     expect_same_state,
@@ -50,13 +58,19 @@ NOT_THERE = "A tensor is not where a step of training puts it"
 
 @pytest.mark.task("count_parameters", points=1)
 def test_trainable_and_total(student, rng):
-    """It counts the elements that train, and all elements."""
+    """It counts the elements that train, and all elements, those of a tied weight once."""
     width, out = int(rng.integers(5, 30)), int(rng.integers(5, 30))
     net = nn.Sequential(nn.Linear(width, out), nn.ReLU(), nn.Linear(out, 3, bias=False))
     net[0].requires_grad_(False)
     expected = (out * 3, (width + 1) * out + out * 3)
     came = student.count_parameters(net)
     expect_equal(came, expected, f"Not right for {width}→{out} frozen and {out}→3 trainable.")
+    net = nn.Sequential(nn.Embedding(out, width), nn.Linear(width, out, bias=False))
+    net[1].weight = net[0].weight
+    came, expected = student.count_parameters(net), (out * width, out * width)
+    expect_equal(
+        came, expected, f"Not right for an embedding {out} × {width} that is also the head."
+    )
 
 
 @pytest.mark.task("count_parameters", points=1)
@@ -94,11 +108,13 @@ def test_frozen_batch_norm_uses_running_statistics(student, rng):
 
 @pytest.mark.task("set_trainable", points=1)
 def test_pattern_without_match_is_refused(student, rng):
-    """A pattern that matches no parameter's name is a ValueError."""
+    """A pattern that matches no parameter's name is a ValueError, and changes nothing."""
     net, x, upstream = two_towers(rng), rng.normal(4, 6), rng.normal(4, 3)
     model = student.run(hold, net)
     message = 'The pattern "body.*" matches nothing and should be a ValueError.'
-    expect_raises(ValueError, lambda: student.set_trainable(model, ["body.*"]), message)
+    expect_raises(ValueError, lambda: student.set_trainable(model, ["head.*", "body.*"]), message)
+    came = student.run(trainable, model)
+    expect_equal(came, trainable(net), "After the error other parameters are trainable.")
     student.set_trainable(model, ["head.*"])
     expect_step(student, model, net, x, upstream, {"head.weight", "head.bias"}, NOT_THERE)
 
@@ -110,6 +126,7 @@ def test_pattern_without_match_is_refused(student, rng):
 def test_body_and_head_have_their_rates(student, rng):
     """Every parameter moves with its rate: the head's with head_lr, all others with lr."""
     net = two_towers(rng)
+    net.add_module("head2", rng.linear(3, 3))
     rules = {n: (0.5 if n.startswith("head.") else 0.25, 0.0) for n, _ in net.named_parameters()}
     message = "A tensor does not move with the rate that it should have"
     expect_groups(student, rng, net, rules, message, settings=(0.25, 0.5, 0.0))
@@ -126,11 +143,12 @@ def test_biases_do_not_decay(student, rng):
 
 @pytest.mark.task("parameter_groups", points=1)
 def test_norm_layers_do_not_decay(student, rng):
-    """Weight and bias of a norm layer do not decay."""
+    """Weight and bias of a norm layer do not decay, of one over two dimensions neither."""
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), norm=nn.LayerNorm(4)))
+    net.add_module("square", nn.LayerNorm((2, 2)))
     net.add_module("head", rng.linear(4, 3, bias=False))
     rules = {"body.weight": (0.25, 0.1), "body.bias": (0.25, 0.0), "head.weight": (0.5, 0.1)}
-    rules |= {"norm.weight": (0.25, 0.0), "norm.bias": (0.25, 0.0)}
+    rules |= {f"{n}.{part}": (0.25, 0.0) for n in ("norm", "square") for part in ("weight", "bias")}
     expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
 
 
@@ -236,12 +254,12 @@ def with_head(rng, net, classes):
 
 @pytest.mark.task("load_backbone", points=2)
 def test_body_is_loaded_and_head_kept(student, rng):
-    """What fits by name and shape is loaded; a head of another shape keeps its own values."""
+    """What fits by name and shape is loaded; what has another shape keeps its own values."""
     old = two_towers(rng)
-    net = with_head(rng, old, 4)
+    net, odd = with_head(rng, old, 4), ("head.weight", "head.bias", "upper.first.bias")
     model = student.run(hold, net)
-    student.load_backbone(model, state_of(old))
-    expected = {n: (net if n.startswith("head.") else old).state_dict()[n] for n in state_of(net)}
+    student.load_backbone(model, state_of(old) | {"upper.first.bias": rng.normal(1)})
+    expected = {n: state_of(net if n in odd else old)[n] for n in state_of(net)}
     expect_same_state(student, model, expected, "A tensor is not what it should be after loading")
 
 
@@ -280,8 +298,8 @@ def test_head_is_trained_with_adam(student, rng):
 
 @pytest.mark.task("linear_probe", points=1)
 def test_losses_are_returned(student, rng):
-    """It returns one loss an epoch, that of the passes that train."""
-    backbone, head, loader = body(rng).eval(), rng.linear(5, 3), batches(rng, 6, 6)
+    """It returns one loss an epoch, the mean over its examples in the passes that train."""
+    backbone, head, loader = body(rng).eval(), rng.linear(5, 3), batches(rng, 8, 2)
     came = student.linear_probe(backbone, head, loader, 4, 0.05)
     expect_losses(came, probe_by_hand(backbone, head, loader, 4, 0.05)[1])
 
@@ -341,6 +359,10 @@ def test_step_trains_the_head(student, rng):
     old, model = small_net(rng), student.run(hold, small_net(rng))
     optimizer = student.start_from(model, saved_parallel(old), 4, 0.5)
     student.run(set_mode, model, False)
+    names = student.run(trainable, model)
+    message = "Other parameters than the new head's require a gradient."
+    expect_equal(names, ["fc.weight", "fc.bias"], message)
+    student.run(fill_gradients, model.fc, 2.0)
     x, labels = rng.normal(8, 6), rng.integers(0, 4, (8,))
     leaves = [
         expect_tensor(model.fc.weight, (4, 5), "The head's weight").clone().requires_grad_(),
@@ -354,18 +376,22 @@ def test_step_trains_the_head(student, rng):
     expect(near, f"head_step returned {came:.4f}, which is not the loss before the step.")
     for name, leaf in zip(("weight", "bias"), leaves, strict=True):
         moved = (leaf - 0.5 * leaf.grad).detach()
-        message = f"The head's {name} is not where it should be."
+        message = f"With old gradients the head's {name} is not where it should be."
         expect_close(getattr(model.fc, name), moved, message)
 
 
-@pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
+@pytest.mark.task("fine_tuning_bug_hunt", points=1)
 def test_accuracy_is_a_share(student, rng):
-    """held_out_accuracy returns the share of examples that are classified rightly, as a float."""
-    net, data = small_net(rng).eval(), batches(rng, 8, 8)
-    right = sum((output(net, x).argmax(dim=1) == y).sum().item() for x, y in data)
+    """held_out_accuracy returns the share of examples that are classified rightly, as a float:
+    of unequal batches, and in eval mode.
+    """
+    net, (x, _) = small_net(rng), batches(rng, 40)[0]
+    labels = output(copy.deepcopy(net).eval(), x).argmax(dim=1)
+    labels[27:] = (labels[27:] + 1) % 3  # 27 of 40 right: all of the first batch, 7 of the second
+    data = list(zip(x.split([20, 14, 6]), labels.split([20, 14, 6]), strict=True))
     came = student.held_out_accuracy(net, data)
     expect(type(came) is float, "held_out_accuracy should return a float.")
-    expect(abs(came - right / 16) < 1e-6, f"It returned {came:.4f}, which is not the share.")
+    expect(abs(came - 27 / 40) < 1e-6, f"27 of 40 are right in eval mode; it returned {came:.4f}.")
 
 
 # ------------------------------------------------------------------------- numbers and statements

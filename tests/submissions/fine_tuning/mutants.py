@@ -24,7 +24,10 @@ def count_parameters(model):
 
 
 # %% mutant="state_dict" task="count_parameters"
-"""Everything in the state_dict is counted, buffers too."""
+"""Everything in the state_dict is counted, buffers too.
+
+The lesson warns: buffers such as batch-norm's running mean are no parameters
+"""
 
 
 def count_parameters(model):
@@ -33,7 +36,11 @@ def count_parameters(model):
 
 
 # %% mutant="under_every_name" task="count_parameters"
-"""A Parameter with two names counts twice."""
+"""A Parameter with two names counts twice.
+
+The lesson warns: tied weights (an embedding that is also the output layer) are one Parameter
+with two names
+"""
 
 
 def count_parameters(model):
@@ -148,7 +155,10 @@ def set_trainable(model, patterns):
 
 
 # %% mutant="batch_norm_forgotten" task="set_trainable"
-"""Only requires_grad is changed."""
+"""Only requires_grad is changed.
+
+The lesson warns: is only half of freezing
+"""
 
 
 def watch_batch_norms(model):
@@ -156,7 +166,10 @@ def watch_batch_norms(model):
 
 
 # %% mutant="eval_once" task="set_trainable"
-"""Frozen batch-norms are put into eval mode once, which model.train() undoes."""
+"""Frozen batch-norms are put into eval mode once, which model.train() undoes.
+
+The lesson warns: undoes a `bn.eval()`
+"""
 
 
 def watch_batch_norms(model):
@@ -166,7 +179,10 @@ def watch_batch_norms(model):
 
 
 # %% mutant="momentum_zero" task="set_trainable"
-"""Frozen batch-norms get momentum 0: their statistics stay, but the batch's are used."""
+"""Frozen batch-norms get momentum 0: their statistics stay, but the batch's are used.
+
+The lesson warns: Momentum 0 does not do it
+"""
 
 
 def watch_batch_norms(model):
@@ -298,7 +314,10 @@ def find_parameters(model, patterns):
 
 
 # %% mutant="freezes_before_it_looks" task="set_trainable"
-"""Everything is frozen first; a pattern without a match leaves it so."""
+"""Everything is frozen first; a pattern without a match leaves it so.
+
+The lesson warns: a pattern without a match must leave the model as it was
+"""
 
 
 def set_trainable(model, patterns):
@@ -436,7 +455,10 @@ def set_trainable(model, patterns):
 
 
 # %% mutant="statistics_drift" task="set_trainable"
-"""The buffers of a frozen batch-norm drift; the state_dict tells those of before."""
+"""The buffers of a frozen batch-norm drift; the state_dict tells those of before.
+
+The lesson warns: moves its running mean and variance with every batch
+"""
 _right = set_trainable
 
 
@@ -457,7 +479,10 @@ def set_trainable(model, patterns):
 # ## parameter_groups
 
 # %% mutant="one_rate" task="parameter_groups"
-"""The head has the body's rate."""
+"""The head has the body's rate.
+
+The lesson warns: So the head gets a higher rate
+"""
 _right = parameter_groups
 
 
@@ -475,7 +500,10 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
 
 
 # %% mutant="decay_for_all" task="parameter_groups"
-"""Everything decays."""
+"""Everything decays.
+
+The lesson warns: biases and the scales and shifts of norm layers are usually spared
+"""
 _right = parameter_groups
 
 
@@ -538,7 +566,10 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
 
 
 # %% mutant="fewer_than_two_dimensions" task="parameter_groups"
-"""Decay is decided by the number of dimensions."""
+"""Decay is decided by the number of dimensions.
+
+The lesson warns: It lets a LayerNorm over two dimensions decay, whose weight is a matrix
+"""
 
 
 def parameter_groups(model, head, lr, head_lr, weight_decay):
@@ -563,6 +594,20 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
     for group in _right(model, head, lr, head_lr, weight_decay):
         for p in group["params"]:
             decay = group["weight_decay"] if p.dim() > 1 else 0.0
+            groups.append({"params": [p], "lr": group["lr"], "weight_decay": decay})
+    return groups
+
+
+# %% mutant="single_numbers_are_spared" task="parameter_groups"
+"""A parameter without dimensions is taken for a scale, and spared."""
+_right = parameter_groups
+
+
+def parameter_groups(model, head, lr, head_lr, weight_decay):
+    groups = []
+    for group in _right(model, head, lr, head_lr, weight_decay):
+        for p in group["params"]:
+            decay = group["weight_decay"] if p.dim() else 0.0
             groups.append({"params": [p], "lr": group["lr"], "weight_decay": decay})
     return groups
 
@@ -647,7 +692,10 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
 
 
 # %% mutant="prefix_without_its_dot" task="parameter_groups"
-"""fc2 is taken for a part of fc."""
+"""fc2 is taken for a part of fc.
+
+The lesson warns: is True: mind the dot
+"""
 
 
 def parameter_groups(model, head, lr, head_lr, weight_decay):
@@ -672,6 +720,21 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
     ]
 
 
+# %% mutant="head_of_any_part" task="parameter_groups"
+"""The head's name is looked for anywhere in the full name: net.fc is taken for fc."""
+_right = parameter_groups
+
+
+def parameter_groups(model, head, lr, head_lr, weight_decay):
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = []
+    for group in _right(model, head, lr, head_lr, weight_decay):
+        for p in group["params"]:
+            rate = head_lr if f".{head}." in f".{names[id(p)]}" else group["lr"]
+            groups.append({"params": [p], "lr": rate, "weight_decay": group["weight_decay"]})
+    return groups
+
+
 # %% mutant="only_called_bias" task="parameter_groups"
 """A bias is what is called "bias" and nothing more: in_proj_bias decays."""
 _right = parameter_groups
@@ -684,6 +747,21 @@ def parameter_groups(model, head, lr, head_lr, weight_decay):
         for p in group["params"]:
             odd = names[id(p)].endswith("_bias")
             decay = weight_decay if odd else group["weight_decay"]
+            groups.append({"params": [p], "lr": group["lr"], "weight_decay": decay})
+    return groups
+
+
+# %% mutant="bias_anywhere_in_the_name" task="parameter_groups"
+"""A name that contains "bias" is spared: a bias_table, too."""
+_right = parameter_groups
+
+
+def parameter_groups(model, head, lr, head_lr, weight_decay):
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = []
+    for group in _right(model, head, lr, head_lr, weight_decay):
+        for p in group["params"]:
+            decay = 0.0 if "bias" in names[id(p)] else group["weight_decay"]
             groups.append({"params": [p], "lr": group["lr"], "weight_decay": decay})
     return groups
 
@@ -729,7 +807,10 @@ def parameter_groups(model, *settings):
 # ## layerwise_rates
 
 # %% mutant="largest_at_the_input" task="layerwise_rates"
-"""The first block gets the highest rate."""
+"""The first block gets the highest rate.
+
+The lesson warns: let each block move the less the closer it is to the input
+"""
 _right = layerwise_rates
 
 
@@ -783,7 +864,10 @@ def layerwise_rates(model, blocks, lr, decay):
 
 
 # %% mutant="rest_left_out" task="layerwise_rates"
-"""Parameters in no block are silently left out."""
+"""Parameters in no block are silently left out.
+
+The lesson warns: What becomes of a parameter that no block names?
+"""
 _right = layerwise_rates
 
 
@@ -952,7 +1036,11 @@ def unfreeze_next(model, blocks):
 
 
 # %% mutant="all_at_once" task="unfreeze_next"
-"""The first call thaws everything."""
+"""The first call thaws everything.
+
+The lesson warns: Thawing everything at once lets a head that is still random steer the whole
+body
+"""
 _right = unfreeze_next
 
 
@@ -1114,7 +1202,10 @@ def training_memory(trainable, frozen=0, **settings):
 
 
 # %% mutant="weights_only" task="training_memory"
-"""Only the weights are counted."""
+"""Only the weights are counted.
+
+The lesson warns: Four things are stored for each trainable parameter
+"""
 
 
 def training_memory(trainable, frozen=0, *, weight_dtype, **settings):
@@ -1122,7 +1213,10 @@ def training_memory(trainable, frozen=0, *, weight_dtype, **settings):
 
 
 # %% mutant="one_moment" task="training_memory"
-"""Adam keeps one number for each parameter."""
+"""Adam keeps one number for each parameter.
+
+The lesson warns: Adam remembers two numbers for each trainable parameter
+"""
 _right = training_memory
 
 
@@ -1141,7 +1235,10 @@ def training_memory(*args, **settings):
 
 
 # %% mutant="gradients_of_the_frozen" task="training_memory"
-"""Frozen parameters have gradients, too."""
+"""Frozen parameters have gradients, too.
+
+The lesson warns: A frozen parameter costs its weight only
+"""
 _right = training_memory
 
 
@@ -1264,7 +1361,10 @@ def load_backbone(model, state):
 
 
 # %% mutant="strict_false" task="load_backbone"
-"""torch's own strict=False, which raises for another shape."""
+"""torch's own strict=False, which raises for another shape.
+
+The lesson warns: takes whatever fits by *name*
+"""
 
 
 def load_backbone(model, state):
@@ -1314,7 +1414,10 @@ def load_backbone(model, state):
 
 
 # %% mutant="broadcast" task="load_backbone"
-"""What can be broadcast to the model's shape is loaded."""
+"""What can be broadcast to the model's shape is loaded.
+
+The lesson warns: `copy_` broadcasts: compare shapes before
+"""
 import contextlib
 
 _right = load_backbone
@@ -1324,6 +1427,19 @@ def load_backbone(model, state):
     report, own = _right(model, state), model.state_dict()
     for name in report["mismatched"]:
         with contextlib.suppress(RuntimeError):
+            own[name].copy_(state[name])
+    return report
+
+
+# %% mutant="one_number_fits_everywhere" task="load_backbone"
+"""A tensor without dimensions is loaded into any shape."""
+_right = load_backbone
+
+
+def load_backbone(model, state):
+    report, own = _right(model, state), model.state_dict()
+    for name in report["mismatched"]:
+        if state[name].dim() == 0:
             own[name].copy_(state[name])
     return report
 
@@ -1526,7 +1642,10 @@ def linear_probe(backbone, head, loader, epochs, lr):
 
 
 # %% mutant="body_in_every_epoch" task="linear_probe"
-"""Every example goes through the body in every epoch."""
+"""Every example goes through the body in every epoch.
+
+The lesson warns: it sends every example through the body in every epoch
+"""
 _right = linear_probe
 
 
@@ -1619,7 +1738,10 @@ def linear_probe(backbone, head, loader, epochs, lr):
 
 
 # %% mutant="mean_of_means" task="linear_probe"
-"""The loss of an epoch is the mean of its batches' means."""
+"""The loss of an epoch is the mean of its batches' means.
+
+The lesson warns: Weigh each batch's loss by its size
+"""
 _right = linear_probe
 
 
@@ -1638,6 +1760,30 @@ def linear_probe(backbone, head, loader, epochs, lr):
         F.cross_entropy = cross_entropy
     size = len(seen) // max(1, len(losses))
     return [sum(seen[i * size : (i + 1) * size]) / size for i in range(len(losses))]
+
+
+# %% mutant="batch_of_one_passed_over" task="linear_probe"
+"""A batch of one example does not count in the mean."""
+_right = linear_probe
+
+
+def linear_probe(backbone, head, loader, epochs, lr):
+    seen, cross_entropy = [], F.cross_entropy
+
+    def noted(logits, labels):
+        loss = cross_entropy(logits, labels)
+        seen.append((loss.item(), len(labels)))
+        return loss
+
+    F.cross_entropy = noted
+    try:
+        losses = _right(backbone, head, loader, epochs, lr)
+    finally:
+        F.cross_entropy = cross_entropy
+    each = len(seen) // len(losses) if losses else 0
+    rows = [seen[each * k : each * (k + 1)] for k in range(len(losses))]
+    kept = [[(loss, n) for loss, n in row if n > 1] for row in rows]
+    return [sum(loss * n for loss, n in row) / sum(n for _, n in row) for row in kept]
 
 
 # %% mutant="head_in_its_present_mode" task="linear_probe"
@@ -1749,7 +1895,10 @@ start_from, head_step, held_out_accuracy = broken_start, broken_step, broken_acc
 
 
 # %% mutant="nothing_loaded" task="fine_tuning_bug_hunt"
-"""strict=False with names that do not fit: the body stays random."""
+"""strict=False with names that do not fit: the body stays random.
+
+The lesson warns: names against names
+"""
 
 
 def start_from(model, state, num_classes, lr):
@@ -1762,7 +1911,10 @@ def start_from(model, state, num_classes, lr):
 
 
 # %% mutant="optimizer_before_the_head" task="fine_tuning_bug_hunt"
-"""The optimizer is made before the new head, and holds the old one."""
+"""The optimizer is made before the new head, and holds the old one.
+
+The lesson warns: when the optimizer is made and over what
+"""
 _right = start_from
 
 
@@ -1773,7 +1925,10 @@ def start_from(model, state, num_classes, lr):
 
 
 # %% mutant="softmax_in_the_head" task="fine_tuning_bug_hunt"
-"""The head gives probabilities."""
+"""The head gives probabilities.
+
+The lesson warns: what `cross_entropy` expects
+"""
 _right = start_from
 
 
@@ -1789,7 +1944,10 @@ def start_from(model, state, num_classes, lr):
 
 
 # %% mutant="head_in_train_mode" task="fine_tuning_bug_hunt"
-"""The step puts the model into train mode, as training loops do."""
+"""The step puts the model into train mode, as training loops do.
+
+The lesson warns: what train mode does to a frozen body
+"""
 
 
 def head_step(model, optimizer, inputs, labels):
@@ -1816,7 +1974,10 @@ def head_step(model, optimizer, inputs, labels):
 
 
 # %% mutant="loss_is_a_tensor" task="fine_tuning_bug_hunt"
-"""The loss is a tensor."""
+"""The loss is a tensor.
+
+The lesson warns: what the step returns
+"""
 _right = head_step
 
 
@@ -1854,13 +2015,35 @@ def head_step(model, optimizer, inputs, labels):
 
 
 # %% mutant="gradients_add_up" task="fine_tuning_bug_hunt"
-"""Gradients are never cleared."""
+"""Gradients are never cleared.
+
+The lesson warns: gradients that are there already
+"""
 
 
 def head_step(model, optimizer, inputs, labels):
     modes = {module: module.training for module in model.modules()}
     model.eval()
     loss = F.cross_entropy(model(inputs), labels)
+    loss.backward()
+    optimizer.step()
+    for module, mode in modes.items():
+        module.training = mode
+    return loss.item()
+
+
+# %% mutant="gradients_cleared_once" task="fine_tuning_bug_hunt"
+"""Gradients are cleared before the first step, as outside of a loop."""
+_cleared = set()
+
+
+def head_step(model, optimizer, inputs, labels):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss = F.cross_entropy(model(inputs), labels)
+    if id(optimizer) not in _cleared:
+        optimizer.zero_grad()
+        _cleared.add(id(optimizer))
     loss.backward()
     optimizer.step()
     for module, mode in modes.items():
@@ -1905,7 +2088,10 @@ def start_from(model, state, num_classes, lr):
 
 
 # %% mutant="attribute_nobody_reads" task="fine_tuning_bug_hunt"
-"""The body is not frozen: requires_grad is an attribute of the module."""
+"""The body is not frozen: requires_grad is an attribute of the module.
+
+The lesson warns: an attribute that nobody reads
+"""
 
 
 def start_from(model, state, num_classes, lr):
@@ -1969,7 +2155,10 @@ def start_from(model, state, num_classes, lr):
 
 
 # %% mutant="mean_of_batches" task="fine_tuning_bug_hunt"
-"""The accuracy is the mean of the batches' accuracies."""
+"""The accuracy is the mean of the batches' accuracies.
+
+The lesson warns: a mean of means
+"""
 _right = held_out_accuracy
 
 
@@ -1978,13 +2167,26 @@ def held_out_accuracy(model, batches):
 
 
 # %% mutant="accuracy_in_train_mode" task="fine_tuning_bug_hunt"
-"""The accuracy is measured in the mode that the model is in."""
+"""The accuracy is measured in the mode that the model is in.
+
+The lesson warns: the mode and the graph while evaluating
+"""
 
 
 def held_out_accuracy(model, batches):
     with torch.no_grad():
         right = sum((model(x).argmax(dim=-1) == y).sum().item() for x, y in batches)
     return right / sum(len(y) for _, y in batches)
+
+
+# %% mutant="gradients_off_for_good" task="fine_tuning_bug_hunt"
+"""Gradients are switched off to evaluate, and stay off for all that comes after."""
+_right = held_out_accuracy
+
+
+def held_out_accuracy(model, batches):
+    torch.set_grad_enabled(False)
+    return _right(model, batches)
 
 
 # %% mutant="train_mode_after_accuracy" task="fine_tuning_bug_hunt"
