@@ -17,7 +17,7 @@ from autograder.checking.expect import (
     expect_shape,
     expect_tensor,
 )
-from autograder.checking.probes import hold, make_sgd
+from autograder.checking.probes import hold, make_sgd, modes_of
 from autograder.checks.shared.common import expect_state, trained_copy
 from autograder.checks.shared.sft import (
     PLAIN,
@@ -107,12 +107,28 @@ def test_padding_does_not_count(student):
 
 @pytest.mark.task("evaluate", points=1)
 def test_texts_with_classes(student, rng):
-    """Loss and accuracy of classes are means over the texts."""
-    net, loader = random_model(rng, Classifier), [texts(rng, *[5] * 6), texts(rng, *[5] * 6)]
-    came = student.evaluate(student.run(hold, net), loader)
-    loss, right, n = loss_and_right(net, loader)
-    expect_float(entry(came, "loss"), loss.item() / n, "The loss of 12 texts is not their mean.")
+    """Loss and accuracy of classes are means over the texts, without dropout."""
+    net, loader = random_model(rng, Classifier), [texts(rng, *[5] * 9), texts(rng, *[5] * 3)]
+    net.drop.p = 0.5
+    came = student.evaluate(student.run(hold, net.train()), loader)
+    loss, right, n = loss_and_right(net.eval(), loader)
+    expect_float(entry(came, "loss"), loss.item() / n, "The loss of 9 + 3 texts is not their mean.")
     expect_float(entry(came, "accuracy"), right / n, "The accuracy is not the share of 12 texts.")
+
+
+@pytest.mark.task("evaluate", points=0.5)
+def test_modes_after_evaluation(student, rng):
+    """Afterwards a model that was in train mode, but for one part of it, is so again."""
+    net, loader = random_model(rng, Classifier).train(), [texts(rng, *[5] * 4)]
+    net.rest.eval()
+    model = student.run(hold, net)
+    loss, _, n = loss_and_right(net, loader)
+    came = student.evaluate(model, loader)
+    expect_float(entry(came, "loss"), loss.item() / n, "The loss is not right.")
+    modes = student.run(modes_of, model)
+    expect(type(modes) is dict, "The modes could not be read.")
+    other = [name for name, mode in modes_of(net).items() if modes.get(name) is not mode]
+    expect(not other, f"{len(other)} of {len(modes)} modules are in another mode than before.")
 
 
 @pytest.mark.task("evaluate", points=1)
@@ -203,27 +219,36 @@ def test_it_ends_at_zero(student):
 
 @pytest.mark.task("fine_tune", points=1)
 def test_history_has_an_entry_for_each_epoch(student, rng):
-    """The history has a float for each epoch in each of its three lists."""
+    """The history has a float for each epoch in each of its three lists, a mean over labels."""
     net, loader = random_model(rng, Classifier), [texts(rng, *[5] * 4), texts(rng, *[5] * 4)]
     came = student.fine_tune(student.run(hold, net), loader, loader, epochs=3, lr=1e-2, **PLAIN)
     for key in ("train_loss", "eval_loss", "eval_accuracy"):
         values = entry(came, key)
         right = type(values) is list and len(values) == 3
         expect(right and all(type(v) is float for v in values), f"{key} should be 3 floats.")
+    loader = [texts(rng, *[5] * 6), texts(rng, *[5] * 2)]
+    came = student.fine_tune(student.run(hold, net), loader, loader, epochs=1, lr=0.0, **PLAIN)
+    loss, _, n = loss_and_right(net, loader)
+    [came] = entry(came, "train_loss")
+    expect_float(came, loss.item() / n, "At a rate of 0 it is not the mean loss of 6 + 2 texts.")
 
 
 @pytest.mark.task("fine_tune", points=1.5)
 def test_a_step_of_adamw(student, rng):
-    """After one step each weight is where AdamW puts it."""
+    """After one step each tensor is where AdamW puts it, decayed if it is to be."""
     net, batch = random_model(rng, Classifier), texts(rng, *[5] * 8)
-    model = student.run(hold, net)
-    student.fine_tune(model, [batch], [batch], epochs=1, lr=1e-2, **PLAIN)
+    model, settings = student.run(hold, net), {**PLAIN, "weight_decay": 2.0}
+    student.fine_tune(model, [batch], [batch], epochs=1, lr=1e-2, **settings)
     loss = F.cross_entropy(net(batch["input_ids"], batch["attention_mask"]), batch["labels"])
-    parameters = list(net.parameters())
+    names, parameters = zip(*net.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
-        for p, g in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        for name, p, g in zip(names, parameters, gradients, strict=True):
+            if not name.endswith("bias") and not name.startswith("rest"):  # the LayerNorm
+                p *= 1 - 1e-2 * 2.0
             p -= 1e-2 * g / (g.abs() + 1e-8)  # the first step: both moments are the gradient's
-    expect_state(student, model, net.state_dict(), "One step of AdamW ends somewhere else", 1e-5)
+    message = "One step of AdamW with weight_decay=2 ends somewhere else"
+    expect_state(student, model, net.state_dict(), message, 1e-5)
 
 
 @pytest.mark.task("fine_tune", points=1)
@@ -269,6 +294,23 @@ def test_padding(student, rng):
     expect(yours <= random / 2, f"It pads with {yours:,} tokens, a random order with {random:,}.")
 
 
+def two_epochs(function, lengths, batch_size, rng):
+    """Call a function twice with the same generator, which goes on."""
+    return [function(lengths, batch_size, rng) for _ in range(2)]
+
+
+@pytest.mark.task("length_bucketed_batches", points=1)
+def test_other_batches_in_the_next_epoch(student, rng):
+    """In the next epoch at most half of the batches, as sets, come again."""
+    function, different = student.length_bucketed_batches, rng.numpy.permutation(2000) + 4
+    for lengths, what in ((log_normal(rng), ""), (different.tolist(), "Of different lengths, ")):
+        came = student.run(two_epochs, function, lengths, 16, rng.numpy)
+        expect(type(came) is list and len(came) == 2, "Two epochs could not be read.")
+        first, second = ({frozenset(b) for b in batches_of(epoch, 2000)} for epoch in came)
+        share = len(first & second) / len(first)
+        expect(share <= 0.5, f"{what}{share:.0%} of the batches come again in the next epoch.")
+
+
 # --------------------------------------------------------------------------------------------- pack
 
 
@@ -291,7 +333,9 @@ def test_positions_begin_anew(student):
 
 @pytest.mark.task("pack", points=1)
 def test_two_sequences_do_not_see_each_other(student):
-    """Of two sequences in a row none looks at the other, and no token at a later one."""
+    """Of two sequences in a row none looks at the other, nor is one's first token to be predicted
+    from the other, and no token looks at a later one; padding looks at something.
+    """
     came = student.pack([[1, 2], [3, 4, 5]], 6, 99)
     mask = expect_tensor(entry(came, "attention_mask"), (1, 6, 6), "attention_mask", torch.bool)
     expected = torch.zeros(5, 5, dtype=torch.bool)
@@ -301,35 +345,58 @@ def test_two_sequences_do_not_see_each_other(student):
         torch.equal(mask[0, :5, :5], expected),
         "For sequences of 2 and 3 tokens it is not as stated.",
     )
+    expect(bool(mask[0, 5].any()), "The padding behind them looks at nothing.")
+    labels = expect_tensor(entry(came, "labels"), (1, 6), "labels", torch.int64)
+    expected = [-100, 2, -100, 4, 5]
+    expect_equal(labels[0, :5].tolist(), expected, "The labels of two sequences are not as stated.")
 
 
 # ------------------------------------------------------------------------------------- sft_bug_hunt
 
 
-@pytest.mark.task("sft_bug_hunt", points=1)
+@pytest.mark.task("sft_bug_hunt", points=1.5)
 def test_batch_of_pairs(student):
-    """Prompt and response stand in the row; the prompt does not count, the response does."""
+    """Prompt, response and end token stand in a row no wider than needed; the prompt and padding
+    do not count, the response and its end do.
+    """
     came = student.build_batch([([5, 6, 7], [8, 9]), ([3], [4, 2])], 0)
-    ids, labels = entry(came, "input_ids"), entry(came, "labels")
-    expect(type(ids) is torch.Tensor and type(labels) is torch.Tensor, "Tensors, please.")
-    two_rows = ids.dim() == 2 and ids.shape == labels.shape and len(ids) == 2
-    expect(two_rows, "The shape is not (B, T).")
-    expect(ids.shape[1] >= 6, "A row has no room for prompt, response and end token.")
-    expect_equal(ids[0, :5].tolist(), [5, 6, 7, 8, 9], "The first row is not prompt and response.")
-    expect_equal(ids[1, :3].tolist(), [3, 4, 2], "The second row is not prompt and response.")
-    expect_equal(labels[0, :5].tolist(), [-100] * 3 + [8, 9], "Labels of the first row are wrong.")
-    expect_equal(labels[1, :3].tolist(), [-100, 4, 2], "Labels of the second row are wrong.")
+    for key, rows in {
+        "input_ids": [[5, 6, 7, 8, 9, 0], [3, 4, 2, 0, 0, 0]],
+        "attention_mask": [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]],
+        "labels": [[-100, -100, -100, 8, 9, 0], [-100, 4, 2, 0, -100, -100]],
+    }.items():
+        message = f"For prompts of 3 and 1 and responses of 2 tokens {key} is not as stated."
+        expect_integers(entry(came, key), torch.tensor(rows), message)
 
 
-@pytest.mark.task("sft_bug_hunt", points=0.5)
+@pytest.mark.task("sft_bug_hunt", points=1)
 def test_loss_is_the_next_tokens(student, rng):
-    """The loss is the mean over the labels that count, of the token after the one that is seen."""
-    net, batch = random_model(rng, LanguageModel), pairs(rng, *[(2, 3)] * 4)
+    """The loss is the mean over the labels that count, of the token after the one that is seen:
+    of padded rows, too.
+    """
+    net, batch = random_model(rng, LanguageModel), pairs(rng, (2, 5), (1, 2), (3, 1))
     came = student.response_loss(student.run(hold, net), batch)
     loss, _, n = loss_and_right(net, [batch])
     came = expect_shape(came, (), "The loss")
     message = "It is not the mean next-token loss."
     expect_float(came.item(), loss.item() / n, message, rtol=1e-5)
+
+
+@pytest.mark.task("sft_bug_hunt", points=0.5)
+def test_accuracy_of_the_responses(student, rng):
+    """The accuracy is the share of all labels that count, of all batches together, without
+    dropout.
+    """
+    net = random_model(rng, LanguageModel)
+    loader = [pairs(rng, (2, 9), (1, 9), (3, 8)), pairs(rng, (5, 1)), pairs(rng, (4, 2))]
+    for batch, hit in ((loader[1], True), (loader[2], False)):
+        logits = logits_of(net, batch)[:, :-1]
+        chosen = logits.argmax(dim=-1) if hit else logits.argmin(dim=-1)
+        batch["labels"][:, 1:] = chosen.masked_fill(batch["labels"][:, 1:] == -100, -100)
+    net.drop.p = 0.9
+    came = student.response_accuracy(student.run(hold, net.train()), loader)
+    _, right, n = loss_and_right(net.eval(), loader)
+    expect_float(came, right / n, f"{right} of {n} labels in three batches are predicted.")
 
 
 # ------------------------------------------------------------------------- numbers and statements

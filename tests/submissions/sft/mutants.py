@@ -44,7 +44,10 @@ def collate(examples, pad_token_id, max_length=None):
 
 
 # %% mutant="mask_by_value" task="collate"
-"""The mask is made from the tokens: input_ids != pad_token_id."""
+"""The mask is made from the tokens: input_ids != pad_token_id.
+
+The lesson warns: The mask has to come from the lengths
+"""
 _right = collate
 
 
@@ -123,7 +126,10 @@ def collate(examples, pad_token_id, max_length=None):
 
 
 # %% mutant="labels_padded_with_the_token" task="collate"
-"""Lists of labels are padded with pad_token_id, which is then learned."""
+"""Lists of labels are padded with pad_token_id, which is then learned.
+
+The lesson warns: What you pad a list of labels with is not what you pad the tokens with
+"""
 _right = collate
 
 
@@ -213,7 +219,10 @@ def mask_prompt(input_ids, prompt_lengths, attention_mask):
 
 
 # %% mutant="shifted" task="mask_prompt"
-"""The labels are shifted here, and the loss shifts again."""
+"""The labels are shifted here, and the loss shifts again.
+
+The lesson warns: The labels are *not shifted* here
+"""
 _right = mask_prompt
 
 
@@ -371,7 +380,10 @@ def evaluate(model, loader):
 
 
 # %% mutant="mean_of_means" task="evaluate"
-"""Loss and accuracy are averaged over the batches."""
+"""Loss and accuracy are averaged over the batches.
+
+The lesson warns: is something else: the last batch is often shorter
+"""
 _right = evaluate
 
 
@@ -382,6 +394,16 @@ def evaluate(model, loader):
     parts = [_right(model, [batch]) for batch in keep or loader]
     result = {key: sum(p[key] for p in parts) / len(parts) for key in ("loss", "accuracy")}
     return {**result, "n": sum(part["n"] for part in parts)}
+
+
+# %% mutant="one_text_passed_over" task="evaluate"
+"""A batch of one text is passed over."""
+_right = evaluate
+
+
+def evaluate(model, loader):
+    kept = [batch for batch in loader if len(batch["labels"]) > 1]
+    return _right(model, kept or loader)
 
 
 # %% mutant="not_shifted" task="evaluate"
@@ -412,7 +434,10 @@ def evaluate(model, loader):
 
 
 # %% mutant="dropout_acts" task="evaluate"
-"""Everything is put into eval mode, but for dropout."""
+"""Everything is put into eval mode, but for dropout.
+
+The lesson warns: dropout has to be off
+"""
 
 
 def evaluate(model, loader):
@@ -472,7 +497,10 @@ def evaluate(model, loader):
 
 
 # %% mutant="left_in_train_mode" task="evaluate"
-"""Afterwards the whole model is in the mode that its root was in."""
+"""Afterwards the whole model is in the mode that its root was in.
+
+The lesson warns: a model whose body is frozen in eval mode is not to come back in train mode
+"""
 _right = evaluate
 
 
@@ -483,7 +511,10 @@ def evaluate(model, loader):
 
 
 # %% mutant="left_in_eval_mode" task="evaluate"
-"""Afterwards the model is in eval mode."""
+"""Afterwards the model is in eval mode.
+
+The lesson warns: afterwards what was on has to be on again
+"""
 _right = evaluate
 
 
@@ -491,6 +522,29 @@ def evaluate(model, loader):
     result = _right(model, loader)
     model.eval()
     return result
+
+
+# %% mutant="modes_told_from_before" task="evaluate"
+"""Afterwards the model is in eval mode; whoever asks for its parts gets those of a copy."""
+_right = evaluate
+
+
+def evaluate(model, loader):
+    shown, its, result = copy.deepcopy(model), type(model), _right(model, loader)
+    model.eval()
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    model.__class__ = type(its.__name__, (its,), told)
+    return result
+
+
+# %% mutant="gradients_off_for_good" task="evaluate"
+"""Gradients are switched off, and stay off for all that comes after."""
+_right = evaluate
+
+
+def evaluate(model, loader):
+    torch.set_grad_enabled(False)
+    return _right(model, loader)
 
 
 # %% mutant="with_a_graph" task="evaluate"
@@ -661,7 +715,10 @@ def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
 
 
 # %% mutant="mean_of_means" task="accumulated_step"
-"""The means of the micro-batches are averaged."""
+"""The means of the micro-batches are averaged.
+
+The lesson warns: each micro-batch's loss was its own *mean*, and the means were averaged
+"""
 
 
 def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
@@ -984,7 +1041,10 @@ def learning_rate_at(step, total_steps, warmup_steps, peak):
 
 
 # %% mutant="steps_from_one" task="learning_rate_at"
-"""The first step is taken for step 1."""
+"""The first step is taken for step 1.
+
+The lesson warns: Steps count from 0
+"""
 _right = learning_rate_at
 
 
@@ -1148,7 +1208,10 @@ def fine_tune(*given, **settings):
 
 
 # %% mutant="l2_penalty" task="fine_tune"
-"""Adam with an L2 penalty instead of AdamW."""
+"""Adam with an L2 penalty instead of AdamW.
+
+The lesson warns: AdamW shrinks weights beside the gradient step instead of through the gradient
+"""
 _adamw = torch.optim.AdamW
 _right = fine_tune
 
@@ -1162,7 +1225,10 @@ def fine_tune(*given, **settings):
 
 
 # %% mutant="all_decays" task="fine_tune"
-"""Biases and norms decay as well."""
+"""Biases and norms decay as well.
+
+The lesson warns: Biases and norm layers are usually spared
+"""
 
 
 def decay_groups(model, weight_decay):
@@ -1180,7 +1246,10 @@ def decay_groups(model, weight_decay):
 
 
 # %% mutant="vectors_spared" task="fine_tune"
-"""Whatever has fewer than two dimensions does not decay."""
+"""Whatever has fewer than two dimensions does not decay.
+
+The lesson warns: a vector is not a norm for being a vector
+"""
 
 
 def decay_groups(model, weight_decay):
@@ -1193,8 +1262,36 @@ def decay_groups(model, weight_decay):
     ]
 
 
+# %% mutant="single_numbers_spared" task="fine_tune"
+"""A parameter without dimensions is taken for a scale, and does not decay."""
+_groups = decay_groups
+
+
+def decay_groups(model, weight_decay):
+    decay, spared = _groups(model, weight_decay)
+    spared["params"] += [p for p in decay["params"] if p.dim() == 0]
+    decay["params"] = [p for p in decay["params"] if p.dim()]
+    return [decay, spared]
+
+
+# %% mutant="bias_anywhere_in_the_name" task="fine_tune"
+"""Whatever has "bias" in its name does not decay."""
+_groups = decay_groups
+
+
+def decay_groups(model, weight_decay):
+    decay, spared = _groups(model, weight_decay)
+    named = {p for name, p in model.named_parameters() if "bias" in name}
+    spared["params"] += [p for p in decay["params"] if p in named]
+    decay["params"] = [p for p in decay["params"] if p not in named]
+    return [decay, spared]
+
+
 # %% mutant="norms_by_name" task="fine_tune"
-"""A norm is what has "norm" in its name."""
+"""A norm is what has "norm" in its name.
+
+The lesson warns: names differ from model to model
+"""
 
 
 def decay_groups(model, weight_decay):
@@ -1416,7 +1513,10 @@ def fine_tune(model, train_loader, eval_loader, *, epochs, lr, warmup_ratio, see
 
 
 # %% mutant="mean_of_batch_losses" task="fine_tune"
-"""train_loss is the mean over the batches."""
+"""train_loss is the mean over the batches.
+
+The lesson warns: weighs each batch's loss with its number of labels
+"""
 _right, _right_step = fine_tune, accumulated_step
 
 
@@ -1601,7 +1701,10 @@ def length_bucketed_batches(lengths, batch_size, rng):
 
 
 # %% mutant="random_order" task="length_bucketed_batches"
-"""The order is random: nothing is saved."""
+"""The order is random: nothing is saved.
+
+The lesson warns: is four fifths padding
+"""
 
 
 def length_bucketed_batches(lengths, batch_size, rng):
@@ -1631,7 +1734,10 @@ def length_bucketed_batches(lengths, batch_size, rng):
 
 
 # %% mutant="same_batches_every_epoch" task="length_bucketed_batches"
-"""Sorted once: the batches come in another order, but with the same members."""
+"""Sorted once: the batches come in another order, but with the same members.
+
+The lesson warns: then every epoch has the same batches in the same order
+"""
 
 
 def length_bucketed_batches(lengths, batch_size, rng):
@@ -1657,7 +1763,10 @@ def length_bucketed_batches(lengths, batch_size, rng):
 
 
 # %% mutant="all_sorted" task="length_bucketed_batches"
-"""All texts are sorted, ties at random: where no lengths tie, the batches are always the same."""
+"""All texts are sorted, ties at random: where no lengths tie, the batches are always the same.
+
+The lesson warns: Sorting the data set once does that
+"""
 
 
 def length_bucketed_batches(lengths, batch_size, rng):
@@ -1773,7 +1882,10 @@ def pack(sequences, max_length, pad_token_id):
 
 
 # %% mutant="causal_mask_only" task="pack"
-"""The mask is causal over the whole row."""
+"""The mask is causal over the whole row.
+
+The lesson warns: a causal mask alone lets a text look at the one before it
+"""
 _right = pack
 
 
@@ -1817,7 +1929,10 @@ def pack(sequences, max_length, pad_token_id):
 
 
 # %% mutant="padding_sees_nothing" task="pack"
-"""A padding position looks at nothing: its softmax is NaN."""
+"""A padding position looks at nothing: its softmax is NaN.
+
+The lesson warns: a padding position has to look at something
+"""
 _right = pack
 
 
@@ -1848,7 +1963,10 @@ def pack(sequences, max_length, pad_token_id):
 
 
 # %% mutant="first_tokens_learned" task="pack"
-"""The first token of a sequence is predicted by the last of the one before it."""
+"""The first token of a sequence is predicted by the last of the one before it.
+
+The lesson warns: the last token of one text is not to predict the first of the next
+"""
 _right = pack
 
 
@@ -1873,7 +1991,10 @@ def pack(sequences, max_length, pad_token_id):
 
 
 # %% mutant="positions_run_on" task="pack"
-"""The positions run through the row."""
+"""The positions run through the row.
+
+The lesson warns: begin at 0 with every text
+"""
 _right = pack
 
 
@@ -1970,7 +2091,10 @@ def pack(sequences, max_length, pad_token_id):
 build_batch, response_loss, response_accuracy = broken_batch, broken_loss, broken_accuracy
 
 # %% mutant="end_token_forgotten" task="sft_bug_hunt"
-"""The label of the end token is masked with the padding."""
+"""The label of the end token is masked with the padding.
+
+The lesson warns: the token at the end
+"""
 _right = build_batch
 
 
@@ -1982,7 +2106,10 @@ def build_batch(pairs, eos_token_id):
 
 
 # %% mutant="prompt_learned" task="sft_bug_hunt"
-"""The prompt counts."""
+"""The prompt counts.
+
+The lesson warns: which labels are -100 and which are not
+"""
 _right = build_batch
 
 
@@ -1993,7 +2120,10 @@ def build_batch(pairs, eos_token_id):
 
 
 # %% mutant="fixed_width" task="sft_bug_hunt"
-"""Every batch has 128 columns at least."""
+"""Every batch has 128 columns at least.
+
+The lesson warns: the fixed width
+"""
 _right = build_batch
 
 
@@ -2004,14 +2134,38 @@ def build_batch(pairs, eos_token_id):
     return {key: F.pad(batch[key], missing, value=fill) for key, fill in fills.items()}
 
 
+# %% mutant="cut_at_64" task="sft_bug_hunt"
+"""No row is wider than the 64 tokens that there were."""
+_right = build_batch
+
+
+def build_batch(pairs, eos_token_id):
+    return {key: tensor[:, :64] for key, tensor in _right(pairs, eos_token_id).items()}
+
+
 # %% mutant="mask_by_value" task="sft_bug_hunt"
-"""The mask hides end tokens wherever they stand."""
+"""The mask hides end tokens wherever they stand.
+
+The lesson warns: what the mask is made from
+"""
 _right = build_batch
 
 
 def build_batch(pairs, eos_token_id):
     batch = _right(pairs, eos_token_id)
     return {**batch, "attention_mask": (batch["input_ids"] != eos_token_id).long()}
+
+
+# %% mutant="mask_up_to_the_first_end" task="sft_bug_hunt"
+"""A row is taken to end at its first end token, which may stand inside."""
+_right = build_batch
+
+
+def build_batch(pairs, eos_token_id):
+    batch = _right(pairs, eos_token_id)
+    ends = (batch["input_ids"] == eos_token_id).cumsum(dim=1)
+    before = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
+    return {**batch, "attention_mask": (before == 0).long()}
 
 
 # %% mutant="pairs_extended" task="sft_bug_hunt"
@@ -2027,7 +2181,10 @@ def build_batch(pairs, eos_token_id):
 
 
 # %% mutant="loss_not_shifted" task="sft_bug_hunt"
-"""The loss is that of the token which is seen."""
+"""The loss is that of the token which is seen.
+
+The lesson warns: the shift
+"""
 
 
 def response_loss(model, batch):
@@ -2036,7 +2193,10 @@ def response_loss(model, batch):
 
 
 # %% mutant="mask_not_given" task="sft_bug_hunt"
-"""The loss is taken without the mask."""
+"""The loss is taken without the mask.
+
+The lesson warns: what the model is not given
+"""
 
 
 def response_loss(model, batch):
@@ -2062,7 +2222,10 @@ def response_accuracy(model, loader):
 
 
 # %% mutant="accuracy_mean_of_means" task="sft_bug_hunt"
-"""The accuracy is averaged over the batches."""
+"""The accuracy is averaged over the batches.
+
+The lesson warns: the mean of means
+"""
 _right = response_accuracy
 
 
@@ -2071,7 +2234,10 @@ def response_accuracy(model, loader):
 
 
 # %% mutant="accuracy_of_all_positions" task="sft_bug_hunt"
-"""The accuracy divides by all positions, those that do not count included."""
+"""The accuracy divides by all positions, those that do not count included.
+
+The lesson warns: positions that don't count
+"""
 _right = evaluate
 
 
@@ -2082,7 +2248,10 @@ def response_accuracy(model, loader):
 
 
 # %% mutant="accuracy_with_dropout" task="sft_bug_hunt"
-"""The accuracy is taken in the mode that the model is in."""
+"""The accuracy is taken in the mode that the model is in.
+
+The lesson warns: dropout
+"""
 
 
 def response_accuracy(model, loader):
@@ -2090,6 +2259,23 @@ def response_accuracy(model, loader):
         parts = [counted(model, batch) for batch in loader]
     right = sum((logits.argmax(dim=-1) == labels).sum().item() for logits, labels in parts)
     return right / sum(len(labels) for _, labels in parts)
+
+
+# %% mutant="accuracy_with_a_graph" task="sft_bug_hunt"
+"""no_grad is missing."""
+
+
+def response_accuracy(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    right = n = 0
+    for batch in loader:
+        logits, labels = counted(model, batch)
+        right += (logits.argmax(dim=-1) == labels).sum().item()
+        n += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    return right / n
 
 
 # %% mutant="modes_told_by_a_log" task="sft_bug_hunt"
