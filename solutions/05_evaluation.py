@@ -540,7 +540,8 @@ def mcnemar(y_true, pred_a, pred_b):
         "p_chi2"     float: probability that a χ² variable with one degree of freedom exceeds it
         "p_exact"    float: min(1, 2 · P(X ≤ min(b, c))), X binomial with b + c throws, p = 1/2
 
-    If b + c = 0, the statistic is 0.0 and both p are 1.0. Right also for b + c in the thousands.
+    If b + c = 0, the statistic is 0.0 and both p are 1.0. Right also for b + c in the thousands:
+    each p to a ten-thousandth of itself, or to 1e-12.
 
     Raises ValueError: the arrays are not all of shape (n,) with the same n.
     """

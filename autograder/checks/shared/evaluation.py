@@ -206,7 +206,7 @@ def expect_pair(value):
 
 
 def expect_test(came, b, c):
-    """Expect the result of mcnemar for these counts, to a ten-thousandth."""
+    """Expect the result of mcnemar for these counts, each p to a ten-thousandth or to 1e-12."""
     keys = {"b", "c", "statistic", "p_chi2", "p_exact"}
     expect(type(came) is dict and set(came) == keys, f"The keys should be {sorted(keys)}.")
     expect_equal(came["b"], b, "b is not the number of examples that only A has right.")
@@ -217,7 +217,9 @@ def expect_test(came, b, c):
         ("p_chi2", float(stats.chi2.sf(statistic, 1))),
         ("p_exact", min(1.0, 2 * float(stats.binom.cdf(min(b, c), b + c, 0.5)))),
     ):
-        expect_float(came[key], p, f"For b = {b}, c = {c} {key} is not right.", 1e-4 * p)
+        expect_float(
+            came[key], p, f"For b = {b}, c = {c} {key} is not right.", max(1e-4 * p, 1e-12)
+        )
 
 
 def expect_leaks(came, exact, near, message):

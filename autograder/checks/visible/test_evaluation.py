@@ -18,6 +18,7 @@ from autograder.checking.expect import (
     expect_equal,
     expect_judgements,
     expect_numbers,
+    expect_tensor,
 )
 from autograder.checks.shared.common import expect_float
 from autograder.checks.shared.evaluation import (
@@ -268,19 +269,20 @@ def test_speed_of_a_bootstrap(race, rng):
 # ------------------------------------------------------------------------------- paired_bootstrap
 
 
-@pytest.mark.task("paired_bootstrap", points=1, seconds=10)
+@pytest.mark.task("paired_bootstrap", points=2.5, seconds=10)
 def test_interval_of_a_difference(student, rng):
-    """The difference and its interval are right where the models fail independently."""
-    truth, pred_a, pred_b = predictions(120, 70, 280, 30)
+    """The difference and its interval are right: on common resamples common failures cancel."""
+    truth, pred_a, pred_b = predictions(70, 20, 300, 110)
     function, options = student.paired_bootstrap, {"n_resamples": 4000, "level": 0.95}
     given = [truth, pred_a, pred_b]
     came = student.run(bootstrap_of_accuracy, function, *given, seed=rng.seed(), **options)
     keys = {"difference", "low", "high", "wins"}
     expect(type(came) is dict and set(came) == keys, f"The keys should be {sorted(keys)}.")
     expect_float(came["difference"], 0.1, "The difference on the data is not right.")
-    half = 1.96 * np.sqrt((190 / 500 - 0.1**2) / 500)
+    half = 1.96 * np.sqrt((90 / 500 - 0.1**2) / 500)
     interval = (came["low"], came["high"])
-    expect_interval(interval, 0.1 - half, 0.1 + half, (0.009, 0.009), "It is not right.")
+    message = "Of 500 examples A alone has 70 right, B alone 20: the interval is not right."
+    expect_interval(interval, 0.1 - half, 0.1 + half, (0.009, 0.009), message)
 
 
 @pytest.mark.task("paired_bootstrap", points=1, seconds=10)
@@ -335,7 +337,7 @@ def test_a_line_for_each_list(student, rng):
 
 @pytest.mark.task("learning_curves", points=1)
 def test_axes_are_labelled(student, rng):
-    """Every axes has labels on x and y, and a legend that names its lines."""
+    """Every axes has labels on x and y, a legend that names its lines, and lines of one kind."""
     history = a_history(rng, 4, *KEYS)
     drawn = panels(student.run(draw_svg, student.learning_curves, history))
     for panel, keys in zip(drawn, curves(drawn, history), strict=True):
@@ -344,6 +346,19 @@ def test_axes_are_labelled(student, rng):
         expect(bool(panel.y or not keys), f"{where} has no label on y.")
         named = sorted(name for _, name in panel.legend)
         expect_equal(named, sorted(keys), f"{where} has another legend.")
+        kinds = {key.rpartition("_")[2] for key in keys}
+        expect(len(kinds) <= 1, f"{where} holds {' and '.join(sorted(kinds))} on one scale.")
+
+
+@pytest.mark.task("learning_curves", points=0.5)
+def test_one_epoch_is_seen(student, rng):
+    """The point of a single epoch has a marker."""
+    history = a_history(rng, 1, "train_loss", "eval_accuracy")
+    drawn = panels(student.run(draw_svg, student.learning_curves, history))
+    for keys in curves(drawn, history):
+        for key, line in keys.items():
+            marked = any(np.allclose(mark, line.points[0], atol=1e-4) for mark in line.marks)
+            expect(marked, f"The line {key} has no marker.")
 
 
 # ---------------------------------------------------------------------------------------- compare
@@ -351,7 +366,9 @@ def test_axes_are_labelled(student, rng):
 
 @pytest.mark.task("compare", points=1.5)
 def test_rows_of_a_comparison(student, rng):
-    """There is a row for each model and loader, in order, with the mean over the seeds."""
+    """There is a row for each model and loader, in order, with the mean over the seeds; for each
+    of these a model is made once.
+    """
     labels = {"first": rng.integers(0, 3, (10,)), "second": rng.integers(0, 3, (10,))}
     loaders = {name: [(torch.eye(10), its)] for name, its in labels.items()}
     nets = {
@@ -363,7 +380,7 @@ def test_rows_of_a_comparison(student, rng):
         for loader, [(x, y)] in loaders.items():
             share = (its[3](x).argmax(dim=1) == y).double().mean().item()
             expected.append((model, loader, share, 0.0, 2))
-    rows = student.run(compared, student.compare, nets, loaders, [3, 8])
+    rows = student.run(compared, student.compare, nets, loaders, [3, 8], once=True)
     expect_rows(rows, expected)
 
 
@@ -377,6 +394,17 @@ def test_spread_over_seeds(student, rng):
     expect_rows(rows, [("net", "data", 0.7, 0.2, 3)])
     rows = student.run(compared, student.compare, nets, loaders, [2])
     expect_rows(rows, [("net", "data", 0.9, 0.0, 1)])
+
+
+@pytest.mark.task("compare", points=1)
+def test_batches_of_unequal_size(student, rng):
+    """Accuracy is that of the data set, not the mean over batches."""
+    net, x = rng.linear(4, 3), rng.normal(17, 4)
+    labels = net(x).argmax(dim=1)
+    labels[16:] = (labels[16:] + 1) % 3
+    batches = [(x[:8], labels[:8]), (x[8:16], labels[8:16]), (x[16:], labels[16:])]
+    rows = student.run(compared, student.compare, {"net": {5: net}}, {"data": batches}, [5])
+    expect_rows(rows, [("net", "data", 16 / 17, 0.0, 1)])
 
 
 # ------------------------------------------------------------------------------------- find_leaks
@@ -412,11 +440,11 @@ def test_near_leaks(student, rng):
 # ----------------------------------------------------------------------------- evaluation_bug_hunt
 
 
-@pytest.mark.task("evaluation_bug_hunt", points=1)
+@pytest.mark.task("evaluation_bug_hunt", points=0.5)
 def test_mended_accuracy(student, rng):
-    """mended_accuracy is the share of right predictions of the whole data set."""
-    net, x = rng.linear(5, 3), rng.normal(23, 5)
-    labels = net(x).argmax(dim=1)
+    """mended_accuracy is the share of right predictions of the whole data set, in eval mode."""
+    net, x = nn.Sequential(nn.Dropout(0.9), rng.linear(5, 3)), rng.normal(23, 5)
+    labels = net[1](x).argmax(dim=1)
     labels[15:] = (labels[15:] + rng.integers(1, 3, (8,))) % 3
     labels[0] = (labels[0] + 1) % 3
     loader = [(x[:10], labels[:10]), (x[10:20], labels[10:20]), (x[20:], labels[20:])]
@@ -424,7 +452,39 @@ def test_mended_accuracy(student, rng):
     expect_float(came, 14 / 23, "Of 23 examples 14 are right.")
 
 
-@pytest.mark.task("evaluation_bug_hunt", points=1)
+@pytest.mark.task("evaluation_bug_hunt", points=0.5)
+def test_mended_split(student, rng):
+    """mended_split puts each row into one part, and scales by the training rows."""
+    x = rng.normal(40, 3) * torch.tensor([1.0, 5.0, 0.2]) + torch.tensor([4.0, 0.0, -2.0])
+    came = student.mended_split(x, torch.arange(40), 12, np.random.default_rng(rng.seed()))
+    good = type(came) in (tuple, list) and len(came) == 2
+    good = good and all(type(part) in (tuple, list) and len(part) == 2 for part in came)
+    expect(good, "It should return ((x, labels), (x, labels)).")
+    (x_train, train), (_, test) = came
+    train, test = (expect_tensor(y, (n,), "Labels") for y, n in ((train, 28), (test, 12)))
+    rows = sorted([*train.tolist(), *test.tolist()])
+    expect_equal(rows, list(range(40)), "Not each of 40 rows is in one part.")
+    scaled = (x[train] - x[train].mean(dim=0)) / x[train].std(dim=0)
+    expect_close(
+        x_train, scaled, "Of the training part each column has mean 0, deviation 1: not so."
+    )
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=0.5)
+def test_mended_choice_of_three(student, rng):
+    """mended_choice gives the best on validation, and its accuracy on the test data."""
+    x, labels = torch.eye(10), rng.integers(0, 3, (10,))
+    nets = {f"net {right}": net_with(right, labels) for right in (5, 9, 7)}
+    test = (torch.eye(10)[:4], (labels[:4] + torch.tensor([0, 0, 0, 1])) % 3)
+    other = (torch.eye(10)[5:7], (labels[5:7] + 1) % 3)  # here the worst on validation is best
+    loaders = [(x, labels)], [test, other]
+    came = student.mended_choice(nets, *loaders)
+    expect(type(came) in (tuple, list) and len(came) == 2, "It should be a pair (name, share).")
+    expect_equal(came[0], "net 9", "On validation the three have 5, 9 and 7 of 10 right.")
+    expect_float(came[1], 3 / 6, "Of the test data this one has 3 of 6 right.")
+
+
+@pytest.mark.task("evaluation_bug_hunt", points=0.5)
 def test_mended_report(student, rng):
     """mended_report gives mean and standard deviation, the latter with n − 1."""
     came = student.mended_report([0.5, 0.75, 1.0])

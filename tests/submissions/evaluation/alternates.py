@@ -441,3 +441,28 @@ mcnemar_statistic = 81 / 20
 two_bin_ece = 0.12 + 0.02
 false_alarm = 1 - 0.95**20
 judged = {letter: letter in "befhimnp" for letter in reversed("abcdefghijklmnop")}
+
+
+# %% alternate="exact_fractions"
+"""McNemar's p are one minus SciPy's distribution, and a sum of exact fractions: a slow one."""
+from fractions import Fraction
+
+from scipy import stats
+
+
+def mcnemar(y_true, pred_a, pred_b):
+    if y_true.ndim != 1 or len({a.shape for a in (y_true, pred_a, pred_b)}) > 1:
+        raise ValueError("three vectors of one length")
+    b = int(np.sum((pred_a == y_true) & (pred_b != y_true)))
+    c = int(np.sum((pred_b == y_true) & (pred_a != y_true)))
+    if not b + c:
+        return {"b": 0, "c": 0, "statistic": 0.0, "p_chi2": 1.0, "p_exact": 1.0}
+    statistic = max(0, abs(b - c) - 1) ** 2 / (b + c)
+    tail = sum(Fraction(math.comb(b + c, k), 2 ** (b + c)) for k in range(min(b, c) + 1))
+    return {
+        "b": b,
+        "c": c,
+        "statistic": statistic,
+        "p_chi2": float(1 - stats.chi2.cdf(statistic, df=1)),
+        "p_exact": float(min(1, 2 * tail)),
+    }

@@ -25,7 +25,10 @@ def confusion_matrix(y_true, y_pred, num_classes=None):
 
 
 # %% mutant="transposed" task="confusion_matrix"
-"""Rows are predictions, columns the truth."""
+"""Rows are predictions, columns the truth.
+
+The lesson warns: rows and columns are exchanged
+"""
 _right = confusion_matrix
 
 
@@ -44,7 +47,10 @@ def confusion_matrix(y_true, y_pred, num_classes=None):
 
 
 # %% mutant="absent_classes_dropped" task="confusion_matrix"
-"""Classes that do not occur have no row and no column."""
+"""Classes that do not occur have no row and no column.
+
+The lesson warns: classes that do not occur disappear
+"""
 _right = confusion_matrix
 
 
@@ -204,7 +210,10 @@ def f1_scores(y_true, y_pred, average):
 
 
 # %% mutant="weighted_by_predictions" task="f1_scores"
-"""Weights are the predictions' counts."""
+"""Weights are the predictions' counts.
+
+The lesson warns: *Weighted*: every class counts by its size
+"""
 _right = f1_scores
 
 
@@ -302,7 +311,10 @@ def expected_calibration_error(probabilities, labels, bins):
 
 
 # %% mutant="absolute_values_first" task="expected_calibration_error"
-"""Each example's difference is made positive before the bin is summed."""
+"""Each example's difference is made positive before the bin is summed.
+
+The lesson warns: take absolute values *after* summing, never before
+"""
 
 
 def expected_calibration_error(probabilities, labels, bins):
@@ -315,7 +327,10 @@ def expected_calibration_error(probabilities, labels, bins):
 
 
 # %% mutant="probability_of_the_label" task="expected_calibration_error"
-"""Confidence is the probability of the true class."""
+"""Confidence is the probability of the true class.
+
+The lesson warns: Confidence is the probability of the predicted class, the largest one
+"""
 _right = expected_calibration_error
 
 
@@ -571,7 +586,10 @@ def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
 
 
 # %% mutant="pairs_torn" task="bootstrap_interval"
-"""Truth and predictions are drawn apart."""
+"""Truth and predictions are drawn apart.
+
+The lesson warns: a prediction stays with its truth
+"""
 _right = bootstrap_interval
 
 
@@ -583,7 +601,10 @@ def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
 
 
 # %% mutant="without_replacement" task="bootstrap_interval"
-"""Resamples are permutations: no interval at all."""
+"""Resamples are permutations: no interval at all.
+
+The lesson warns: n examples *with replacement*
+"""
 _right = bootstrap_interval
 
 
@@ -664,7 +685,10 @@ def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
 
 
 # %% mutant="a_call_a_resample" task="bootstrap_interval"
-"""The metric is called for each resample."""
+"""The metric is called for each resample.
+
+The lesson warns: A loop of 2,000 calls on arrays is slow in Python
+"""
 
 
 def resampled(values, n, n_resamples, rng):
@@ -788,7 +812,10 @@ def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
 
 
 # %% mutant="resamples_of_their_own" task="paired_bootstrap"
-"""Each model gets resamples of its own, where there are many examples."""
+"""Each model gets resamples of its own, where there are many examples.
+
+The lesson warns: on the same resample for both
+"""
 _right = paired_bootstrap
 
 
@@ -928,7 +955,10 @@ def mcnemar(y_true, pred_a, pred_b):
 
 
 # %% mutant="one_sided" task="mcnemar"
-"""The exact p is one-sided."""
+"""The exact p is one-sided.
+
+The lesson warns: Two-sided: 2 · P(X ≤ min(b, c))
+"""
 _right = mcnemar
 
 
@@ -1034,7 +1064,10 @@ def learning_curves(history):
 
 
 # %% mutant="epochs_from_zero" task="learning_curves"
-"""The first epoch is 0."""
+"""The first epoch is 0.
+
+The lesson warns: that the first epoch is 1
+"""
 
 
 def learning_curves(history):
@@ -1087,7 +1120,10 @@ def learning_curves(history):
 
 
 # %% mutant="all_on_one_axes" task="learning_curves"
-"""Losses, accuracies and rates share one axes."""
+"""Losses, accuracies and rates share one axes.
+
+The lesson warns: on one scale show one of the three
+"""
 
 
 def learning_curves(history):
@@ -1103,6 +1139,27 @@ def learning_curves(history):
     return figure
 
 
+# %% mutant="loss_in_the_name" task="learning_curves"
+"""A list is a loss if "loss" stands anywhere in its key: lossless_accuracy, too."""
+
+
+def learning_curves(history):
+    lengths = {len(values) for values in history.values()}
+    if len(lengths) != 1:
+        raise ValueError("lengths")
+    kinds = defaultdict(list)
+    for key in history:
+        kinds["loss" if "loss" in key else "lr" if key == "lr" else "accuracy"].append(key)
+    figure = Figure()
+    row = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for axes, (kind, keys) in zip(row, kinds.items(), strict=True):
+        for key in keys:
+            axes.plot(range(1, len(history[key]) + 1), history[key], marker="o", label=key)
+        axes.set(xlabel="epoch", ylabel=kind)
+        axes.legend()
+    return figure
+
+
 # %% mutant="adds_the_epochs" task="learning_curves"
 """The epochs are put into the caller's history."""
 _right = learning_curves
@@ -1115,7 +1172,10 @@ def learning_curves(history):
 
 
 # %% mutant="lines_without_markers" task="learning_curves"
-"""A single epoch is an invisible line."""
+"""A single epoch is an invisible line.
+
+The lesson warns: One point must be seen as well as forty
+"""
 _right = learning_curves
 
 
@@ -1276,7 +1336,10 @@ def compare(models, loaders, seeds):
 
 
 # %% mutant="one_seed_is_not_a_number" task="compare"
-"""With one seed std is NaN."""
+"""With one seed std is NaN.
+
+The lesson warns: want two values
+"""
 _right = compare
 
 
@@ -1316,7 +1379,10 @@ def compare(models, loaders, seeds):
 
 
 # %% mutant="mean_over_batches" task="compare"
-"""Accuracies of batches are averaged."""
+"""Accuracies of batches are averaged.
+
+The lesson warns: how do you average accuracies of batches of 32, 32 and 7?
+"""
 
 
 def mean_over_batches(model, batches):
@@ -1344,7 +1410,10 @@ def compare(models, loaders, seeds):
 
 
 # %% mutant="made_for_each_loader" task="compare"
-"""Models are made anew for each loader."""
+"""Models are made anew for each loader.
+
+The lesson warns: How often do you call it?
+"""
 _right = compare
 
 
@@ -1481,6 +1550,16 @@ def compare(models, loaders, seeds):
     return rows
 
 
+# %% mutant="gradients_off_for_good" task="compare"
+"""Gradients are switched off, and stay off for all that comes after."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    torch.set_grad_enabled(False)
+    return _right(models, loaders, seeds)
+
+
 # %% mutant="a_log_of_no_gradients" task="compare"
 """Gradients are on and modes are lost; the model's log and `named_modules` say otherwise."""
 
@@ -1536,7 +1615,10 @@ def find_leaks(train_texts, test_texts, n=5, threshold=0.5):
 
 
 # %% mutant="as_they_are_written" task="find_leaks"
-"""Texts are compared without a normal form."""
+"""Texts are compared without a normal form.
+
+The lesson warns: Normalise first
+"""
 
 
 def normal_words(text):
@@ -1544,7 +1626,10 @@ def normal_words(text):
 
 
 # %% mutant="exact_ones_only" task="find_leaks"
-"""Near leaks are not looked for."""
+"""Near leaks are not looked for.
+
+The lesson warns: Exact copies are easy to find, edited ones less so
+"""
 _right = find_leaks
 
 
@@ -1617,7 +1702,10 @@ def find_leaks(train_texts, test_texts, n=5, threshold=0.5):
 
 
 # %% mutant="jaccard" task="find_leaks"
-"""The share is of the union of both texts' n-grams."""
+"""The share is of the union of both texts' n-grams.
+
+The lesson warns: The share is taken of the *test* text's n-grams
+"""
 _right = find_leaks
 
 
@@ -1745,7 +1833,10 @@ def find_leaks(train_texts, test_texts, n=5, threshold=0.5):
 # ## evaluation_bug_hunt
 
 # %% mutant="softmax_over_the_batch" task="evaluation_bug_hunt"
-"""The softmax still runs over the batch."""
+"""The softmax still runs over the batch.
+
+The lesson warns: what softmax sums over
+"""
 
 
 def mended_accuracy(model, loader):
@@ -1762,7 +1853,10 @@ def mended_accuracy(model, loader):
 
 
 # %% mutant="batches_averaged" task="evaluation_bug_hunt"
-"""Batches are still averaged."""
+"""Batches are still averaged.
+
+The lesson warns: batches of unequal size
+"""
 
 
 def mended_accuracy(model, loader):
@@ -1776,7 +1870,10 @@ def mended_accuracy(model, loader):
 
 
 # %% mutant="best_run" task="evaluation_bug_hunt"
-"""The best run is still reported."""
+"""The best run is still reported.
+
+The lesson warns: which run is reported
+"""
 
 
 def mended_report(accuracies):
@@ -1784,7 +1881,10 @@ def mended_report(accuracies):
 
 
 # %% mutant="denominator_n" task="evaluation_bug_hunt"
-"""The denominator is still n."""
+"""The denominator is still n.
+
+The lesson warns: which denominator
+"""
 
 
 def mended_report(accuracies):
@@ -1792,7 +1892,10 @@ def mended_report(accuracies):
 
 
 # %% mutant="train_mode" task="evaluation_bug_hunt"
-"""The model predicts in the mode in which it is."""
+"""The model predicts in the mode in which it is.
+
+The lesson warns: the model's mode
+"""
 
 
 def mended_accuracy(model, loader):
@@ -1850,7 +1953,10 @@ def mended_accuracy(model, loader):
 
 
 # %% mutant="drawn_with_replacement" task="evaluation_bug_hunt"
-"""A row may stand in both parts."""
+"""A row may stand in both parts.
+
+The lesson warns: drawing with replacement
+"""
 
 
 def mended_split(x, labels, n_test, rng):
@@ -1871,7 +1977,10 @@ def mended_split(x, labels, n_test, rng):
 
 
 # %% mutant="scaled_by_all_rows" task="evaluation_bug_hunt"
-"""Mean and standard deviation are still those of all rows."""
+"""Mean and standard deviation are still those of all rows.
+
+The lesson warns: the rows from which mean and standard deviation come
+"""
 
 
 def mended_split(x, labels, n_test, rng):
@@ -1906,13 +2015,29 @@ def mended_split(x, labels, n_test, rng):
 
 
 # %% mutant="chosen_by_the_test" task="evaluation_bug_hunt"
-"""The best is still chosen by the test data."""
+"""The best is still chosen by the test data.
+
+The lesson warns: the set by which the best is chosen
+"""
 
 
 def mended_choice(candidates, validation, test):
     scores = {name: mended_accuracy(model, test) for name, model in candidates.items()}
     best = max(scores, key=scores.get)
     return best, scores[best]
+
+
+# %% mutant="better_than_zero" task="evaluation_bug_hunt"
+"""The search begins at a share of 0, which a candidate has to exceed to be chosen."""
+
+
+def mended_choice(candidates, validation, test):
+    best, highest = None, 0.0
+    for name, model in candidates.items():
+        share = mended_accuracy(model, validation)
+        if share > highest:
+            best, highest = name, share
+    return best, mended_accuracy(candidates[best], test)
 
 
 # %% mutant="validation_score_reported" task="evaluation_bug_hunt"
