@@ -3,8 +3,10 @@
 Every expected value is worked out here, in plain torch and from this side's own copy of the inputs.
 """
 
+import contextlib
 import copy
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -14,13 +16,15 @@ from torch.nn import functional as F
 from autograder.checking.expect import (
     expect,
     expect_close,
+    expect_equal,
     expect_judgements,
     expect_numbers,
     expect_raises,
     expect_shape,
 )
-from autograder.checking.probes import hold, make_sgd, state_of
+from autograder.checking.probes import fill_gradients, hold, make_sgd, modes_of, state_of
 from autograder.checks.shared.common import (
+    expect_same_tensors,
     expect_state,
     expect_timed_losses,
     large_body,
@@ -36,6 +40,7 @@ from autograder.checks.shared.distillation import (
     small_resnet,
     softened,
 )
+from autograder.sandbox.errors import StudentError
 
 # -------------------------------------------------------------------------------- expected values
 
@@ -56,12 +61,17 @@ def trained_by_hand(net, teacher, inputs, labels, temperature, alpha, optimizer)
 
 @pytest.mark.task("soft_targets", points=1)
 def test_softmax_at_a_temperature(student, rng):
-    """The probabilities are the softmax of the logits divided by the temperature."""
+    """The probabilities are the softmax of the logits divided by the temperature, of large float16
+    logits, too.
+    """
     logits = rng.normal(4, 5, std=3.0)
     for temperature in (1, 2.5):
         expected = softened(logits, temperature).float()
         came = student.soft_targets(logits, temperature)
         expect_close(came, expected, f"At a temperature of {temperature} they are not right.")
+    logits = torch.tensor([[9000.0, 8992.0, 8976.0], [8936.0, 9000.0, 9000.0]]).half()
+    came, expected = student.soft_targets(logits, 7), softened(logits.double() - 9000, 7).half()
+    expect_close(came, expected, "Of float16 logits near 9,000 they are not right at T = 7.", 0.01)
 
 
 @pytest.mark.task("soft_targets", points=1)
@@ -123,7 +133,7 @@ def test_hint_is_a_mean_squared_error(student, rng):
 def test_hint_refuses_another_shape(student, rng):
     """Features of another shape than the teacher's are a ValueError."""
     projector, features = rng.linear(4, 6), rng.normal(3, 4)
-    for shape in ((3, 5), (2, 6)):
+    for shape in ((3, 5), (2, 6), (3, 1)):
         expect_raises(
             ValueError,
             lambda shape=shape: student.feature_hint_loss(features, rng.normal(*shape), projector),
@@ -144,8 +154,10 @@ def test_forward_direction(student, rng):
     z, v = rng.normal(2, 3, 5).double(), rng.normal(2, 3, 5).double()
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
     expected = 4 * divergence(v, z, 2.0)[mask.bool()].mean()
+    z[1, 2], v[1, 1:] = math.inf, math.nan
     came = student.sequence_distillation_loss(z, v, mask, 2.0, "forward")
-    expect_close(came, expected, "With T = 2 the forward loss is not right.")
+    message = "With T = 2, infinity and NaN in the padding, the forward loss is not right."
+    expect_close(came, expected, message)
 
 
 @pytest.mark.task("sequence_distillation_loss", points=1.5)
@@ -186,13 +198,17 @@ def test_head_has_the_classes(student, rng):
 
 @pytest.mark.task("adapt_resnet", points=1)
 def test_other_channels_are_refused(student, rng):
-    """Other numbers of channels than 1 and 3 are a ValueError."""
+    """Other numbers of channels than 1 and 3 are a ValueError, which changes nothing."""
+    net = small_resnet(rng)
     for channels in (0, 2, 4):
+        model = student.run(hold, net)
         expect_raises(
             ValueError,
-            lambda channels=channels: student.adapt_resnet(small_resnet(rng), channels, 5),
+            lambda model=model, channels=channels: student.adapt_resnet(model, channels, 5),
             f"in_channels={channels} should be a ValueError.",
         )
+        message = "After the error a layer is another"
+        expect_same_tensors(student.run(state_of, model), state_of(net), message)
     model = student.adapt_resnet(small_resnet(rng), 1, 5)
     expect_shape(model(rng.normal(2, 1, 8, 8)), (2, 5), "With one channel, what the model gives")
 
@@ -200,29 +216,53 @@ def test_other_channels_are_refused(student, rng):
 # ----------------------------------------------------------------------------------- distill_step
 
 
-@pytest.mark.task("distill_step", points=2.5)
+def unsteady(rng):
+    """A teacher with a dropout, in eval mode."""
+    teacher = classifier(rng, 9)
+    teacher.act = nn.Sequential(nn.Tanh(), nn.Dropout(0.5))
+    return teacher.eval()
+
+
+@pytest.mark.task("distill_step", points=3.5)
 def test_step_follows_the_gradient(student, rng):
-    """A step of plain SGD puts the student where the gradient of the loss says."""
-    net, teacher = classifier(rng), classifier(rng, 9)
+    """A step of plain SGD puts the student where the gradient of the loss says, whatever mode the
+    teacher is in and whatever gradients were left.
+    """
+    net, teacher = classifier(rng), unsteady(rng)
     inputs, labels = rng.normal(8, 5).double(), rng.integers(0, 3, (8,))
     expected, loss = trained_by_hand(
         net, teacher, inputs, labels, 3.0, 0.6, lambda p: torch.optim.SGD(p, lr=0.1)
     )
     model = student.run(hold, net)
     optimizer = student.run(make_sgd, model, 0.1)
-    came = student.distill_step(model, teacher, (inputs, labels), optimizer, 3.0, 0.6)
-    expect_state(
-        student,
-        model,
-        expected.state_dict(),
-        "After a step with T = 3 and alpha = 0.6 it is not right",
-        1e-5,
-    )
+    student.run(fill_gradients, model, 2.0)
+    came = student.distill_step(model, teacher.train(), (inputs, labels), optimizer, 3.0, 0.6)
+    message = "After a step with T = 3, alpha = 0.6, old gradients and a teacher in train mode"
+    expect_state(student, model, expected.state_dict(), f"{message} it is not right", 1e-5)
     expect(type(came) is float, "The loss should be returned as a float.")
     expect(abs(came - loss) < 1e-6 * abs(loss), "What is returned is not the loss before the step.")
 
 
-@pytest.mark.task("distill_step", points=1.5)
+@pytest.mark.task("distill_step", points=0.5)
+def test_modes_after_a_step(student, rng):
+    """A part in eval mode of a model in train mode is so after a step, and after one that fails."""
+    net, teacher = classifier(rng).train(), unsteady(rng).train()
+    net.act.eval()
+    teacher.act[1].eval()
+    model, held = student.run(hold, net), student.run(hold, teacher)
+    optimizer = student.run(make_sgd, model, 0.1)
+    for labels, when in ((rng.integers(0, 3, (8,)), "a step"), (torch.full((8,), 9), "an error")):
+        with contextlib.suppress(StudentError):
+            student.distill_step(
+                model, held, (rng.normal(8, 5).double(), labels), optimizer, 2, 0.5
+            )
+        for handle, own, what in ((model, net, "student"), (held, teacher, "teacher")):
+            came = student.run(modes_of, handle)
+            message = f"After {when} parts of the {what} are in other modes."
+            expect_equal(came, modes_of(own), message)
+
+
+@pytest.mark.task("distill_step", points=1)
 def test_teacher_stays_as_it_is(student, rng):
     """A step changes the student's parameters and none of the teacher's."""
     net, teacher = classifier(rng), classifier(rng, 9)
@@ -293,7 +333,18 @@ def test_speed_of_a_distillation(race, rng):
 # -------------------------------------------------------------------------- distillation_bug_hunt
 
 
-@pytest.mark.task("distillation_bug_hunt", points=1.5)
+@pytest.mark.task("distillation_bug_hunt", points=0.5)
+def test_new_head_of_a_student(student, rng):
+    """make_student puts a new head on the features that the old one had."""
+    body = nn.Sequential(OrderedDict(body=rng.linear(5, 6), act=nn.Tanh(), fc=rng.linear(6, 20)))
+    made, x = student.make_student(body, 3), rng.normal(4, 5)
+    weight = expect_shape(made.fc.weight, (3, 6), "The new head's weight")
+    bias = expect_shape(made.fc.bias, (3,), "The new head's bias")
+    expected = output(body[:-1], x) @ weight.T + bias
+    expect_close(made(x), expected, "The new head does not stand on the features.")
+
+
+@pytest.mark.task("distillation_bug_hunt", points=1)
 def test_imitation_is_the_divergence(student, rng):
     """`imitation` is the soft term of Task 2's loss."""
     z, v = rng.normal(6, 4).double(), rng.normal(6, 4).double()
@@ -303,17 +354,23 @@ def test_imitation_is_the_divergence(student, rng):
 
 @pytest.mark.task("distillation_bug_hunt", points=1.5)
 def test_imitation_step_learns_from_the_teacher(student, rng):
-    """A step moves the student along the gradient of its divergence from the teacher."""
-    net, teacher = classifier(rng), classifier(rng, 9)
+    """A step moves the student alone, along the gradient of its divergence from the teacher,
+    whatever mode the teacher is in and whatever gradients were left.
+    """
+    net, teacher = classifier(rng), unsteady(rng)
     inputs, nobody = rng.normal(8, 5).double(), torch.zeros(8, dtype=torch.int64)
     expected, loss = trained_by_hand(
         net, teacher, inputs, nobody, 2.0, 1.0, lambda p: torch.optim.SGD(p, lr=0.1)
     )
     model = student.run(hold, net)
-    held = student.run(hold, teacher)
+    held, before = student.run(hold, teacher.train()), copy.deepcopy(teacher.state_dict())
     optimizer = student.make_optimizer(model, held, 0.1)
+    for each in (model, held):
+        student.run(fill_gradients, each, 2.0)
     came = student.imitation_step(model, held, optimizer, inputs, 2.0)
-    expect_state(student, model, expected.state_dict(), "After a step it is not right", 1e-5)
+    message = "After a step with old gradients and a teacher in train mode"
+    expect_state(student, model, expected.state_dict(), f"{message} it is not right", 1e-5)
+    expect_state(student, held, before, f"{message} the teacher is another")
     expect(type(came) is float, "The loss should be returned as a float.")
     expect(abs(came - loss) < 1e-6 * abs(loss), "What is returned is not the loss before the step.")
 

@@ -82,13 +82,27 @@ def soft_targets(logits, temperature):
 
 
 # %% mutant="divided_in_half_precision" task="soft_targets"
-"""Half-precision logits are divided as they are."""
+"""Half-precision logits are divided as they are.
+
+The lesson warns: Dividing such logits rounds, or overflows
+"""
 
 
 def soft_targets(logits, temperature):
     if not temperature > 0:
         raise ValueError("the temperature must be positive")
     return (logits / temperature).softmax(dim=-1)
+
+
+# %% mutant="bfloat16_left_as_it_is" task="soft_targets"
+"""Of the half-precision types only float16 is computed in float32."""
+_right = soft_targets
+
+
+def soft_targets(logits, temperature):
+    if logits.dtype == torch.bfloat16 and temperature > 0:
+        return (logits / temperature).softmax(dim=-1)
+    return _right(logits, temperature)
 
 
 # %% mutant="exp_without_the_maximum" task="soft_targets"
@@ -187,7 +201,11 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
 
 
 # %% mutant="no_square" task="distillation_loss"
-"""The factor T² is missing."""
+"""The factor T² is missing.
+
+The lesson warns: Without the factor, a change of T would also change how much the teacher
+counts
+"""
 
 
 def _soft(z, v, t):
@@ -220,7 +238,10 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
 
 
 # %% mutant="mean_over_the_elements" task="distillation_loss"
-"""F.kl_div with its default reduction, which divides by B · classes."""
+"""F.kl_div with its default reduction, which divides by B · classes.
+
+The lesson warns: What does its default reduction divide by?
+"""
 _right = distillation_loss
 
 
@@ -234,7 +255,10 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
 
 
 # %% mutant="directions_swapped" task="distillation_loss"
-"""KL(student ‖ teacher)."""
+"""KL(student ‖ teacher).
+
+The lesson warns: `F.kl_div(input, target)`: which of the two is the student's
+"""
 
 
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
@@ -249,7 +273,10 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
 
 
 # %% mutant="probabilities_for_log_probabilities" task="distillation_loss"
-"""F.kl_div gets the student's probabilities."""
+"""F.kl_div gets the student's probabilities.
+
+The lesson warns: and in which form?
+"""
 
 
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
@@ -308,7 +335,10 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
 
 
 # %% mutant="no_label_is_nan" task="distillation_loss"
-"""F.cross_entropy of examples none of which has a label: NaN."""
+"""F.cross_entropy of examples none of which has a label: NaN.
+
+The lesson warns: A mean over no rows is NaN: ask first
+"""
 
 
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
@@ -414,6 +444,16 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
     return alpha * _right(*given, 1.0) + (1 - alpha) * _right(*given, 0.0)
 
 
+# %% mutant="never_below_one" task="distillation_loss"
+"""A temperature below 1 counts as 1."""
+_right = distillation_loss
+
+
+def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
+    temperature = max(temperature, 1) if temperature > 0 else temperature
+    return _right(student_logits, teacher_logits, labels, temperature, alpha)
+
+
 # %% [markdown]
 # ## feature_hint_loss
 
@@ -472,7 +512,10 @@ def feature_hint_loss(student_features, teacher_features, projector):
 
 
 # %% mutant="only_what_cannot_broadcast" task="feature_hint_loss"
-"""Shapes are refused only if they cannot be broadcast."""
+"""Shapes are refused only if they cannot be broadcast.
+
+The lesson warns: A common mistake here is silent: `(B, 1)` against `(B, D)` broadcasts
+"""
 
 
 def feature_hint_loss(student_features, teacher_features, projector):
@@ -482,6 +525,18 @@ def feature_hint_loss(student_features, teacher_features, projector):
     except RuntimeError as error:
         raise ValueError("shapes") from error
     return difference.square().mean()
+
+
+# %% mutant="one_row_for_the_batch" task="feature_hint_loss"
+"""A teacher's single row is compared with every row of the student's."""
+_right = feature_hint_loss
+
+
+def feature_hint_loss(student_features, teacher_features, projector):
+    if len(teacher_features) == 1:
+        shape = len(student_features), *teacher_features.shape[1:]
+        teacher_features = teacher_features.expand(shape)
+    return _right(student_features, teacher_features, projector)
 
 
 # %% mutant="features_detached" task="feature_hint_loss"
@@ -572,7 +627,10 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
 
 
 # %% mutant="mean_of_means" task="sequence_distillation_loss"
-"""Each sequence counts alike, however short."""
+"""Each sequence counts alike, however short.
+
+The lesson warns: should a sequence of 3 tokens count as much as one of 300?
+"""
 _right = sequence_distillation_loss
 
 
@@ -597,7 +655,10 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
 
 
 # %% mutant="directions_swapped" task="sequence_distillation_loss"
-"""forward is reverse, and reverse forward."""
+"""forward is reverse, and reverse forward.
+
+The lesson warns: For the other direction swap the roles
+"""
 _right = sequence_distillation_loss
 
 
@@ -638,7 +699,10 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
 
 
 # %% mutant="multiplied_by_the_mask" task="sequence_distillation_loss"
-"""Padding is multiplied by 0, which a NaN survives."""
+"""Padding is multiplied by 0, which a NaN survives.
+
+The lesson warns: multiplying by the mask is not masking
+"""
 _right = sequence_distillation_loss
 
 
@@ -648,6 +712,21 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)
     left, right = (log_p, log_q) if direction == "forward" else (log_q, log_p)
     each = (left.exp() * (left - right)).sum(-1) * mask
+    return temperature**2 * each.sum() / mask.sum().clamp(min=1)
+
+
+# %% mutant="left_out_afterwards" task="sequence_distillation_loss"
+"""The value at padding is replaced by 0 once it is there: its gradient is NaN all the same."""
+_right = sequence_distillation_loss
+
+
+def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature, direction):
+    _right(student_logits, teacher_logits, mask * 0, temperature, direction)
+    log_q = F.log_softmax(student_logits / temperature, dim=-1)
+    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=-1)
+    left, right = (log_p, log_q) if direction == "forward" else (log_q, log_p)
+    each = (left.exp() * (left - right)).sum(-1)  # (B, T)
+    each = torch.where(mask.bool(), each, torch.zeros_like(each))
     return temperature**2 * each.sum() / mask.sum().clamp(min=1)
 
 
@@ -717,6 +796,16 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     return _right(student_logits, teacher_logits, mask, temperature, direction)
 
 
+# %% mutant="never_below_one" task="sequence_distillation_loss"
+"""A temperature below 1 counts as 1."""
+_right = sequence_distillation_loss
+
+
+def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature, direction):
+    temperature = max(temperature, 1) if temperature > 0 else temperature
+    return _right(student_logits, teacher_logits, mask, temperature, direction)
+
+
 # %% mutant="teacher_in_the_graph" task="sequence_distillation_loss"
 """The teacher's logits get a gradient."""
 _right = sequence_distillation_loss
@@ -752,7 +841,10 @@ def sequence_distillation_loss(ours, its, *rest):
 # ## adapt_resnet
 
 # %% mutant="mean_of_the_channels" task="adapt_resnet"
-"""The stem's kernels are averaged: a third of what they gave."""
+"""The stem's kernels are averaged: a third of what they gave.
+
+The lesson warns: the sum over dimension 1, not the mean
+"""
 _right = adapt_resnet
 
 
@@ -809,7 +901,10 @@ def adapt_resnet(model, in_channels, num_classes):
 
 
 # %% mutant="behind_the_old_head" task="adapt_resnet"
-"""The new head stands behind the old one."""
+"""The new head stands behind the old one.
+
+The lesson warns: *behind* the old head
+"""
 _right = adapt_resnet
 
 
@@ -897,7 +992,10 @@ def adapt_resnet(model, in_channels, num_classes):
 
 
 # %% mutant="refused_too_late" task="adapt_resnet"
-"""The head is replaced before the channels are looked at."""
+"""The head is replaced before the channels are looked at.
+
+The lesson warns: Look at everything that may be wrong before you change anything
+"""
 _right = adapt_resnet
 
 
@@ -1097,7 +1195,10 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
 
 
 # %% mutant="one_mode_for_all" task="distill_step"
-"""model.train(was_training) is called: the submodules' own modes are lost."""
+"""model.train(was_training) is called: the submodules' own modes are lost.
+
+The lesson warns: sets *all* submodules alike
+"""
 _right = distill_step
 
 
@@ -1110,8 +1211,26 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
         teacher.train(modes[1])
 
 
+# %% mutant="modes_told_from_before" task="distill_step"
+"""The student is left in train mode; whoever asks for its parts gets those of a copy."""
+_right = distill_step
+
+
+def distill_step(student, teacher, *given):
+    shown, its = copy.deepcopy(student), type(student)
+    try:
+        return _right(student, teacher, *given)
+    finally:
+        student.train()
+        told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+        student.__class__ = type(its.__name__, (its,), told)
+
+
 # %% mutant="modes_lost_in_an_error" task="distill_step"
-"""The modes are put back at the end, which an error does not reach."""
+"""The modes are put back at the end, which an error does not reach.
+
+The lesson warns: even if the step ended in an error
+"""
 
 
 def distill_step(student, teacher, batch, optimizer, temperature, alpha):
@@ -1160,7 +1279,10 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
 
 
 # %% mutant="teacher_in_train_mode" task="distill_step"
-"""The teacher answers in train mode."""
+"""The teacher answers in train mode.
+
+The lesson warns: else dropout blurs its answers
+"""
 
 
 def distill_step(student, teacher, batch, optimizer, temperature, alpha):
@@ -1178,7 +1300,10 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
 
 
 # %% mutant="gradients_not_zeroed" task="distill_step"
-"""Old gradients are added to the new ones; they are zeroed after the step."""
+"""Old gradients are added to the new ones; they are zeroed after the step.
+
+The lesson warns: comes before `backward`
+"""
 
 
 def distill_step(student, teacher, batch, optimizer, temperature, alpha):
@@ -1348,7 +1473,10 @@ def distill(student, teacher, loader, epochs, **settings):
 
 
 # %% mutant="asked_in_every_epoch" task="distill"
-"""The teacher is asked again in every epoch."""
+"""The teacher is asked again in every epoch.
+
+The lesson warns: would answer the same question ten times
+"""
 
 
 def distill(student, teacher, loader, epochs, *, lr, temperature, alpha, seed):
@@ -1638,6 +1766,16 @@ def distill(student, teacher, loader, epochs, *, seed, **settings):
     return result
 
 
+# %% mutant="deterministic_for_good" task="distill"
+"""For equal results torch's deterministic algorithms are switched on, and stay on."""
+_right = distill
+
+
+def distill(*given, **settings):
+    torch.use_deterministic_algorithms(True)
+    return _right(*given, **settings)
+
+
 # %% mutant="modes_lost" task="distill"
 """The student is left in train mode and the teacher in eval mode."""
 _right = distill
@@ -1809,7 +1947,10 @@ def distill(student, teacher, loader, epochs, **settings):
 # ## distillation_bug_hunt
 
 # %% mutant="factor_missing" task="distillation_bug_hunt"
-"""The temperature's square is left out."""
+"""The temperature's square is left out.
+
+The lesson warns: the factor for it
+"""
 _right = imitation
 
 
@@ -1818,7 +1959,10 @@ def imitation(student_logits, teacher_logits, temperature):
 
 
 # %% mutant="mean_over_elements" task="distillation_bug_hunt"
-"""The default reduction is left."""
+"""The default reduction is left.
+
+The lesson warns: the reduction
+"""
 
 
 def imitation(student_logits, teacher_logits, temperature):
@@ -1827,8 +1971,21 @@ def imitation(student_logits, teacher_logits, temperature):
     return temperature**2 * F.kl_div(log_q, p, reduction="mean")
 
 
+# %% mutant="never_below_one" task="distillation_bug_hunt"
+"""A temperature below 1 counts as 1."""
+_right = imitation
+
+
+def imitation(student_logits, teacher_logits, temperature):
+    temperature = max(temperature, 1)
+    return _right(student_logits, teacher_logits, temperature)
+
+
 # %% mutant="still_the_wrong_way_round" task="distillation_bug_hunt"
-"""The arguments are still in the wrong order."""
+"""The arguments are still in the wrong order.
+
+The lesson warns: the order of the arguments
+"""
 
 
 def imitation(student_logits, teacher_logits, temperature):
@@ -1838,7 +1995,10 @@ def imitation(student_logits, teacher_logits, temperature):
 
 
 # %% mutant="student_asks_itself" task="distillation_bug_hunt"
-"""The student is still its own teacher."""
+"""The student is still its own teacher.
+
+The lesson warns: whose answers the targets are
+"""
 _right = imitation_step
 
 
@@ -1847,7 +2007,10 @@ def imitation_step(student, teacher, optimizer, x, temperature):
 
 
 # %% mutant="loss_is_a_tensor" task="distillation_bug_hunt"
-"""The loss is returned as a tensor."""
+"""The loss is returned as a tensor.
+
+The lesson warns: what is returned
+"""
 _right = imitation_step
 
 
@@ -1864,7 +2027,10 @@ def imitation(student_logits, teacher_logits, temperature):
 
 
 # %% mutant="head_behind_the_old" task="distillation_bug_hunt"
-"""The new head still stands behind the old one."""
+"""The new head still stands behind the old one.
+
+The lesson warns: where the new head stands
+"""
 
 
 def make_student(net, num_classes):
@@ -1889,7 +2055,10 @@ def make_optimizer(student, teacher, lr):
 
 
 # %% mutant="teacher_in_the_optimizer" task="distillation_bug_hunt"
-"""The optimizer still holds the teacher's parameters."""
+"""The optimizer still holds the teacher's parameters.
+
+The lesson warns: who is trained
+"""
 
 
 def make_optimizer(student, teacher, lr):
@@ -1897,7 +2066,10 @@ def make_optimizer(student, teacher, lr):
 
 
 # %% mutant="teacher_in_train_mode" task="distillation_bug_hunt"
-"""The teacher still answers in train mode."""
+"""The teacher still answers in train mode.
+
+The lesson warns: in which mode and with which graph
+"""
 
 
 def imitation_step(student, teacher, optimizer, x, temperature):
@@ -1911,8 +2083,25 @@ def imitation_step(student, teacher, optimizer, x, temperature):
     return loss.item()
 
 
+# %% mutant="student_in_its_own_mode" task="distillation_bug_hunt"
+"""The student steps in the mode that it is in."""
+
+
+def imitation_step(student, teacher, optimizer, x, temperature):
+    with torch.no_grad():
+        teacher_logits = teacher.eval()(x)
+    loss = imitation(student(x), teacher_logits, temperature)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
 # %% mutant="gradients_not_zeroed" task="distillation_bug_hunt"
-"""Old gradients are added to the new ones; they are zeroed after the step."""
+"""Old gradients are added to the new ones; they are zeroed after the step.
+
+The lesson warns: old gradients
+"""
 
 
 def imitation_step(student, teacher, optimizer, x, temperature):
