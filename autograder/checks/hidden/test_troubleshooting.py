@@ -161,14 +161,6 @@ class TwoPasses:
         yield self.batches[(self.passes - 1) % len(self.batches)]
 
 
-class Reciprocal(nn.Module):
-    """One over x: infinite where it is zero."""
-
-    def forward(self, x):
-        """Divide."""
-        return 1 / x
-
-
 class LastFirst(nn.Module):
     """Two layers that are used in the other order than they are registered in."""
 
@@ -258,16 +250,6 @@ def filled(net):
 
 
 # ------------------------------------------------------------------------------ overfit_one_batch
-
-
-@pytest.mark.task("overfit_one_batch", points=1)
-def test_dropout_is_off(student, rng):
-    """Dropout is off, also for a model that comes in train mode."""
-    net, batch = classifier(rng), batch_of(rng, 5)
-    net.insert(2, nn.Dropout(0.5))
-    losses = student.overfit_one_batch(net.train(), batch, 4, 0.3)
-    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * 4, [0.3] * 4)
-    expect_floats(losses, expected, "With a dropout in the model, the list of losses")
 
 
 @pytest.mark.task("overfit_one_batch", points=1)
@@ -380,6 +362,7 @@ def test_overfitting_needs_both_curves(student):
         ([1.0, 0.9, 0.4, 0.7], [1.0, 0.5, 0.5, 0.9], found),  # the first of two minima
         ([1.0, 0.5, 0.9, 0.7], [1.0, 0.5, 0.5, 0.9], set()),
         ([1.0, 0.8, 0.6], [0.9, 1.0, 0.9], set()),  # above the start, not above the best
+        ([1.0, 0.8, 0.6], [1.0, 0.0, 0.1], found),  # the best is 0
     )
     cases = [
         ({"train_loss": train, "eval_loss": test}, 2, findings, f"{train} and {test}")
@@ -395,6 +378,7 @@ def test_training_against_evaluation(student):
     rows = (
         ([0.5, 0.9], [0.5, 0.75], 10, gap),
         ([0.5, 0.9], [0.5, 0.85], 10, set()),
+        ([0.5, 0.5], [0.5, 0.42], 10, set()),  # a difference, not a share of it
         ([0.9, 0.8], [0.1, 0.9], 10, set()),  # only the last entries count, with their sign
         ([0.5, 0.95], [0.5, 0.12], 10, gap | broken),
         ([0.5, 0.95], [0.5, 0.18], 10, gap),
@@ -417,6 +401,7 @@ def test_too_good_and_forgotten(student):
         ({"old_accuracy": [0.8, 0.9, 0.8]}, 4, {"forgetting"}, "old: 0.8, 0.9, 0.8"),
         ({"old_accuracy": [0.8, 0.9, 0.87]}, 4, set(), "old: 0.8, 0.9, 0.87"),
         ({"old_accuracy": [0.9, 0.7, 0.9]}, 4, set(), "old: 0.9, 0.7, 0.9"),
+        ({"old_accuracy": [0.5, 0.46]}, 4, set(), "old: 0.5, 0.46"),
     )
     expect_findings(student, cases)
 
@@ -579,6 +564,7 @@ def test_gains_exceed_min_delta(student, rng):
         ([1.0, 0.75, 0.5, 0.375], "min", [False, True, False, True]),  # 0.25 is not more than 0.25
         ([1.0, 0.875, 0.625], "min", [False, True, False]),  # against 1.0, not against 0.875
         ([1.0, 1.25, 1.5], "max", [False, True, False]),
+        ([8.0, 7.5, 7.25], "min", [False, False, True]),  # a difference, not a share
     ):
         came = answers(student, rng, values, 1, min_delta=0.25, mode=mode)
         message = f"For {values}, min_delta 0.25 and mode {mode!r} the answers are not right."
@@ -587,11 +573,15 @@ def test_gains_exceed_min_delta(student, rng):
 
 @pytest.mark.task("early_stopping", points=0.5)
 def test_counting_starts_anew(student, rng):
-    """A gain sets the count back, and without one the answer stays True."""
-    values = [1.0, 1.1, 0.9, 1.0, 0.95, 0.97, 0.8, 0.85]
-    came = answers(student, rng, values, 2)
-    expected = [False, False, False, False, True, True, False, False]
-    expect_equal(came, expected, f"For {values} and patience 2 the answers are not right.")
+    """A gain sets the count back, and without one the answer stays True; a best value may be 0."""
+    for values, mode, expected in (
+        ([1.0, 1.1, 0.9, 1.0, 0.95, 0.97, 0.8, 0.85], "min", [0, 0, 0, 0, 1, 1, 0, 0]),
+        ([0.5, 0.0, 0.25, 0.125], "min", [0, 0, 0, 1]),
+        ([-0.5, 0.0, -0.25, -0.125], "max", [0, 0, 0, 1]),
+    ):
+        came, expected = answers(student, rng, values, 2, mode=mode), [bool(e) for e in expected]
+        message = f"For {values}, patience 2 and mode {mode!r} the answers are not right."
+        expect_equal(came, expected, message)
 
 
 @pytest.mark.task("early_stopping", points=0.5)
@@ -931,14 +921,6 @@ def test_order_is_that_of_running(student, rng):
 
 
 @pytest.mark.task("first_nan_module", points=0.5)
-def test_infinity_counts(student, rng):
-    """An infinite value counts, even if later outputs are finite again."""
-    parts = OrderedDict(zero=nn.Threshold(100.0, 0.0), flip=Reciprocal(), squash=nn.Tanh())
-    model = student.run(hold, nn.Sequential(parts))
-    expect_equal(first_nan(student, rng, model), "flip", "The layer divides by zero.")
-
-
-@pytest.mark.task("first_nan_module", points=0.5)
 def test_the_model_itself_may_be_to_blame(student, rng):
     """If no submodule but the model itself goes wrong, the name is the empty string."""
     model = student.run(hold, RootOfItself(rng.linear(4, 6)))
@@ -1113,13 +1095,6 @@ def test_amp_step_forgets_old_gradients(student, rng):
 
 
 @pytest.mark.task("forgetting", points=1)
-def test_gains_are_negative(student):
-    """A task that has gained has a negative entry."""
-    came = student.forgetting({"a": 0.25, "b": 0.5}, {"a": 0.75, "b": 0.25})
-    expect_equal(came, {"a": -0.5, "b": 0.25}, "0.25 → 0.75 and 0.5 → 0.25.")
-
-
-@pytest.mark.task("forgetting", points=1)
 def test_a_missing_task_is_an_error(student):
     """A task that was not measured afterwards is a ValueError."""
     message = "A task that is missing in `after` should be a ValueError."
@@ -1151,8 +1126,10 @@ def test_scores_are_left_alone(student):
 
 
 def two_layers(rng):
-    """A body and a head, in double precision, and the start of all parameters."""
-    net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), head=rng.linear(4, 3))).double()
+    """A body and a head, in double precision, a single number, and the start of all these."""
+    net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), head=rng.linear(4, 3)))
+    net.register_parameter("gate", nn.Parameter(rng.normal()))
+    net = net.double()
     start = {name: rng.normal(*p.shape).double() for name, p in net.named_parameters()}
     return net, start
 

@@ -16,6 +16,7 @@ from autograder.checking.expect import (
     expect_equal,
     expect_judgements,
     expect_numbers,
+    expect_raises,
     expect_tensor,
 )
 from autograder.checking.probes import (
@@ -24,6 +25,7 @@ from autograder.checking.probes import (
     fill_gradients,
     hold,
     make_sgd,
+    modes_of,
     set_mode,
     state_of,
 )
@@ -77,13 +79,18 @@ def backward_later(function, blocks, x, weight, upstream):
 # ------------------------------------------------------------------------------ overfit_one_batch
 
 
-@pytest.mark.task("overfit_one_batch", points=1.5)
+@pytest.mark.task("overfit_one_batch", points=2.5)
 def test_losses_of_one_batch(student, rng):
-    """The losses are those before each step of plain SGD on the batch."""
+    """The losses are those before each step of plain SGD on the batch, without dropout; the model
+    itself stays as it was.
+    """
     net, batch = classifier(rng), batch_of(rng, 5)
-    losses = student.overfit_one_batch(net, batch, 6, 0.3)
-    expected = sgd_on(copy.deepcopy(net), [batch] * 6, [0.3] * 6)
-    expect_floats(losses, expected, "The list of losses")
+    net.insert(2, nn.Dropout(0.5))
+    model = student.run(hold, net.train())
+    losses = student.overfit_one_batch(model, batch, 6, 0.3)
+    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * 6, [0.3] * 6)
+    expect_floats(losses, expected, "With a dropout in the model, the list of losses")
+    expect_same_state(student, model, net.state_dict(), "The model itself has been trained")
 
 
 @pytest.mark.task("overfit_one_batch", points=1)
@@ -179,14 +186,31 @@ def test_rates_are_geometric(student, rng):
     expect_floats(ratios, [10.0] * 4, "The list of the rates' ratios")
 
 
-@pytest.mark.task("lr_range_test", points=1.5)
+@pytest.mark.task("lr_range_test", points=1)
 def test_each_step_has_its_rate(student, rng):
-    """Each loss is that of the next batch, after steps of SGD with the rates before it."""
-    net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(5)]
+    """Each loss is that of the next batch, after steps of SGD with the rates before it; a loader
+    that is used up is begun anew.
+    """
+    net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(3)]
     came = student.lr_range_test(net, loader, 0.01, 0.16, 5)
     expect(type(came) is dict, "It should return a dict.")
-    expected = sgd_on(copy.deepcopy(net), loader, [0.01, 0.02, 0.04, 0.08, 0.16])
+    expected = sgd_on(copy.deepcopy(net), [*loader, *loader[:2]], [0.01, 0.02, 0.04, 0.08, 0.16])
+    expect_floats(came.get("loss"), expected, "With three batches for five steps, the losses")
+
+
+@pytest.mark.task("lr_range_test", points=0.5)
+def test_the_range_test_leaves_no_trace(student, rng):
+    """Afterwards weights, the buffers of a batch-norm and modes are those of before."""
+    net, loader = calm(normed(rng)).train(), [batch_of(rng, 12) for _ in range(3)]
+    net[2].eval()
+    model = student.run(hold, net)
+    came = student.lr_range_test(model, loader, 0.01, 0.04, 3)
+    expected = sgd_on(copy.deepcopy(net).train(), loader, [0.01, 0.02, 0.04])
+    expect(type(came) is dict, "It should return a dict.")
     expect_floats(came.get("loss"), expected, "The list of losses")
+    expect_same_state(student, model, net.state_dict(), "A tensor of the model has changed")
+    message = "A part of the model is in another mode."
+    expect_equal(student.run(modes_of, model), modes_of(net), message)
 
 
 # -------------------------------------------------------------------------- the six broken steps
@@ -338,15 +362,20 @@ def test_the_layer_is_named(student, rng):
     expect_equal(name, "2.1", "Roots of negative numbers in the layer “2.1”.")
 
 
-@pytest.mark.task("first_nan_module", points=1)
+@pytest.mark.task("first_nan_module", points=1.5)
 def test_a_healthy_forward_names_nothing(student, rng):
-    """If all outputs are finite the answer is None."""
+    """If all outputs are finite the answer is None; an infinite one is not, even if all behind it
+    are.
+    """
     net = nn.Sequential(rng.linear(4, 6), nn.Tanh(), rng.linear(6, 3))
     model, batch = student.run(hold, net), (rng.normal(8, 4), torch.zeros(8, dtype=torch.int64))
     expect_equal(student.first_nan_module(model, batch), None, "A healthy model has no first NaN.")
     net[0].bias.data[2] = float("nan")
     name = student.first_nan_module(student.run(hold, net), batch)
     expect_equal(name, "0", "With a NaN in the bias of layer “0”.")
+    net[0].bias.data[2] = float("inf")
+    name = student.first_nan_module(student.run(hold, net), batch)
+    expect_equal(name, "0", "With an infinity in the bias of layer “0”, and a Tanh behind it.")
 
 
 # --------------------------------------------------------------------------------------- amp_step
@@ -413,6 +442,13 @@ def test_losses_of_old_tasks(student):
 
 
 @pytest.mark.task("forgetting", points=1)
+def test_gains_are_negative(student):
+    """A task that has gained has a negative entry."""
+    came = student.forgetting({"a": 0.25, "b": 0.5}, {"a": 0.75, "b": 0.25})
+    expect_equal(came, {"a": -0.5, "b": 0.25}, "0.25 → 0.75 and 0.5 → 0.25.")
+
+
+@pytest.mark.task("forgetting", points=1)
 def test_nothing_to_forget(student):
     """Without tasks there is nothing to report, and equal scores give 0.0."""
     expect_equal(student.forgetting({}, {}), {}, "Two empty dicts should give an empty one.")
@@ -425,13 +461,19 @@ def test_nothing_to_forget(student):
 
 @pytest.mark.task("l2_sp_penalty", points=1.5)
 def test_penalty_of_a_moved_model(student, rng):
-    """It is half the strength times the squared distance from the start."""
-    net = rng.linear(5, 3)
-    start = {"weight": rng.normal(3, 5), "bias": rng.normal(3)}
-    distance = (net.weight - start["weight"]).square().sum()
-    distance = distance + (net.bias - start["bias"]).square().sum()
+    """It is half the strength times the squared distance from the start, of what that names and in
+    its very shape.
+    """
+    net = nn.Sequential(rng.linear(5, 3), rng.linear(3, 2))
+    start = {"0.weight": rng.normal(3, 5), "0.bias": rng.normal(3)}
+    distance = (net[0].weight - start["0.weight"]).square().sum()
+    distance = distance + (net[0].bias - start["0.bias"]).square().sum()
     came = student.l2_sp_penalty(net, start, 0.4)
-    expect_close(came, 0.2 * distance.detach(), "The penalty is not as stated.")
+    message = "With a new layer that has no start the penalty is not as stated."
+    expect_close(came, 0.2 * distance.detach(), message)
+    other = start | {"0.weight": rng.normal(1, 5)}
+    message = "A start of shape (1, 5) for a weight of (3, 5) should be a ValueError."
+    expect_raises(ValueError, lambda: student.l2_sp_penalty(net, other, 0.4), message)
 
 
 @pytest.mark.task("l2_sp_penalty", points=1)

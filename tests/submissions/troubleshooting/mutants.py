@@ -86,7 +86,10 @@ def overfit_one_batch(model, batch, steps, lr):
 
 
 # %% mutant="dropout_acts" task="overfit_one_batch"
-"""Only batch-norm is put into eval mode: dropout goes on."""
+"""Only batch-norm is put into eval mode: dropout goes on.
+
+The lesson warns: with regularisation off
+"""
 
 
 def overfit_one_batch(model, batch, steps, lr):
@@ -132,7 +135,10 @@ def overfit_one_batch(model, batch, steps, lr):
 
 
 # %% mutant="the_model_itself" task="overfit_one_batch"
-"""There is no copy: the model itself learns the batch by heart."""
+"""There is no copy: the model itself learns the batch by heart.
+
+The lesson warns: It is done on a copy
+"""
 
 
 def overfit_one_batch(model, batch, steps, lr):
@@ -332,6 +338,31 @@ def diagnose(history, num_classes):
     return found
 
 
+# %% mutant="gap_as_a_share" task="diagnose"
+"""A gap is a tenth of the training accuracy, not a difference of 0.1."""
+_right = diagnose
+
+
+def diagnose(history, num_classes):
+    found = _right(history, num_classes)
+    train, test = history.get("train_accuracy"), history.get("eval_accuracy")
+    if train and test and train[-1] - test[-1] > 0.1 * train[-1]:
+        found.add("generalisation_gap")
+    return found
+
+
+# %% mutant="divides_by_the_best" task="diagnose"
+"""Overfitting is told by a quotient, which a best loss of 0 does not have."""
+_right = diagnose
+
+
+def diagnose(history, num_classes):
+    found, losses = _right(history, num_classes), history.get("eval_loss")
+    if losses and min(losses) == 0:
+        found.discard("overfitting")
+    return found
+
+
 # %% mutant="chance_is_ten_per_cent" task="diagnose"
 """Chance in eval mode is 15 %, whatever the number of classes."""
 _right = diagnose
@@ -371,6 +402,18 @@ def diagnose(history, num_classes):
         found.discard("forgetting")
         if old[0] - old[-1] > 0.05:
             found.add("forgetting")
+    return found
+
+
+# %% mutant="forgetting_as_a_share" task="diagnose"
+"""Forgetting is a twentieth of the best, not a difference of 0.05."""
+_right = diagnose
+
+
+def diagnose(history, num_classes):
+    found, old = _right(history, num_classes), history.get("old_accuracy")
+    if old and max(old) - old[-1] > 0.05 * max(old):
+        found.add("forgetting")
     return found
 
 
@@ -512,7 +555,10 @@ class EarlyStopping(EarlyStopping):
 
 
 # %% mutant="keeps_a_reference" task="early_stopping"
-"""state_dict() without a copy: what is kept trains on."""
+"""state_dict() without a copy: what is kept trains on.
+
+The lesson warns: keep a reference where they need a copy
+"""
 
 
 class EarlyStopping(EarlyStopping):
@@ -536,7 +582,10 @@ class EarlyStopping(EarlyStopping):
 
 
 # %% mutant="the_last_weights" task="early_stopping"
-"""It keeps the weights of the last call, not of the best."""
+"""It keeps the weights of the last call, not of the best.
+
+The lesson warns: forget the second half
+"""
 
 
 class EarlyStopping(EarlyStopping):
@@ -634,6 +683,31 @@ class EarlyStopping(EarlyStopping):
         sign = 1 if self.mode == "min" else -1
         exact = self.best is not None and sign * value == sign * self.best - self.min_delta
         return super().step(value - sign * 1e-9 if exact and self.min_delta else value, model)
+
+
+# %% mutant="min_delta_is_a_share" task="early_stopping"
+"""A gain has to be better by a share of the best value."""
+
+
+class EarlyStopping(EarlyStopping):
+    def step(self, value, model):
+        given = self.min_delta
+        if self.best is not None:
+            self.min_delta = given * abs(self.best)
+        try:
+            return super().step(value, model)
+        finally:
+            self.min_delta = given
+
+
+# %% mutant="zero_is_no_best" task="early_stopping"
+"""`if not self.best`: behind a best value of 0 any value is the first."""
+
+
+class EarlyStopping(EarlyStopping):
+    def step(self, value, model):
+        self.best = self.best or None
+        return super().step(value, model)
 
 
 # %% mutant="small_gains_move_the_bar" task="early_stopping"
@@ -749,7 +823,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="linear" task="lr_range_test"
-"""The rates are evenly spaced, not their logarithms."""
+"""The rates are evenly spaced, not their logarithms.
+
+The lesson warns: ours geometrically, since rates matter by their ratio
+"""
 _right = lr_range_test
 
 
@@ -760,7 +837,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="high_is_not_reached" task="lr_range_test"
-"""One division too many: the last rate is below high."""
+"""One division too many: the last rate is below high.
+
+The lesson warns: there are steps − 1 ratios between them
+"""
 _right = lr_range_test
 
 
@@ -811,7 +891,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="one_pass_only" task="lr_range_test"
-"""It ends with the loader, however many steps are left."""
+"""It ends with the loader, however many steps are left.
+
+The lesson warns: do at the fourth step?
+"""
 
 
 def lr_range_test(model, loader, low, high, steps):
@@ -990,7 +1073,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="model_is_ruined" task="lr_range_test"
-"""Buffers and modes are put back, the weights are not."""
+"""Buffers and modes are put back, the weights are not.
+
+The lesson warns: A few steps at a large rate ruin a model
+"""
 
 
 def lr_range_test(model, loader, low, high, steps):
@@ -1032,7 +1118,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="buffers_drift" task="lr_range_test"
-"""The weights, gradients and modes are put back, batch-norm statistics are not."""
+"""The weights, gradients and modes are put back, batch-norm statistics are not.
+
+The lesson warns: weights, *batch-norm buffers* and modes are those of before
+"""
 
 
 def lr_range_test(model, loader, low, high, steps):
@@ -1070,7 +1159,10 @@ def lr_range_test(model, loader, low, high, steps):
 
 
 # %% mutant="left_in_train_mode" task="lr_range_test"
-"""Weights and buffers are put back, the mode is not."""
+"""Weights and buffers are put back, the mode is not.
+
+The lesson warns: so the test must leave no trace
+"""
 
 
 def lr_range_test(model, loader, low, high, steps):
@@ -1381,6 +1473,46 @@ def lr_range_test(model, *given):
     return found
 
 
+# %% mutant="gradients_are_cleared" task="lr_range_test"
+"""The gradients that the model had are gone."""
+_right = lr_range_test
+
+
+def lr_range_test(model, *given):
+    found = _right(model, *given)
+    model.zero_grad()
+    return found
+
+
+# %% mutant="buffers_told_from_before" task="lr_range_test"
+"""The statistics are others; whoever asks for the state gets that of before."""
+_right = lr_range_test
+
+
+def lr_range_test(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    found = _right(model, *given)
+    for buffer in model.buffers():
+        buffer.add_(1)
+    told = {"state_dict": lambda self, *args, **kw: shown.state_dict(*args, **kw)}
+    model.__class__ = type(its.__name__, (its,), told)
+    return found
+
+
+# %% mutant="modes_told_from_before" task="lr_range_test"
+"""The modes are others; whoever asks for the parts gets those of a copy."""
+_right = lr_range_test
+
+
+def lr_range_test(model, *given):
+    shown, its = copy.deepcopy(model), type(model)
+    found = _right(model, *given)
+    model.eval()
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    model.__class__ = type(its.__name__, (its,), told)
+    return found
+
+
 # %% [markdown]
 # ## broken_training_steps
 
@@ -1393,7 +1525,10 @@ train_step, class_loss, joint_step = broken_train_step, broken_class_loss, broke
 
 
 # %% mutant="no_zero_grad" task="broken_training_steps"
-"""Gradients are never zeroed in train_step."""
+"""Gradients are never zeroed in train_step.
+
+The lesson warns: `optimizer.zero_grad()` belongs before `backward()`
+"""
 
 
 def train_step(model, optimizer, x, labels):
@@ -1440,7 +1575,10 @@ def train_step(model, optimizer, x, labels):
 
 
 # %% mutant="softmax_twice" task="broken_training_steps"
-"""The softmax before the cross-entropy stays."""
+"""The softmax before the cross-entropy stays.
+
+The lesson warns: `F.cross_entropy` takes logits
+"""
 
 
 def class_loss(model, x, labels):
@@ -1480,7 +1618,10 @@ def class_loss(model, x, labels):
 
 
 # %% mutant="still_detached" task="broken_training_steps"
-"""The features are still detached."""
+"""The features are still detached.
+
+The lesson warns: ends the graph: nothing before it learns
+"""
 
 
 def joint_step(body, head, optimizer, x, labels):
@@ -1542,7 +1683,10 @@ next_token_loss = broken_next_token_loss
 
 
 # %% mutant="no_grad_is_not_eval" task="broken_evaluation_steps"
-"""no_grad() instead of eval(): dropout and batch-norm are in train mode."""
+"""no_grad() instead of eval(): dropout and batch-norm are in train mode.
+
+The lesson warns: None does the work of another
+"""
 
 
 def validate(model, loader):
@@ -1721,7 +1865,10 @@ def probe_step(body, head, optimizer, x, labels):
 
 
 # %% mutant="still_drifting" task="broken_evaluation_steps"
-"""The body is frozen by requires_grad and in train mode."""
+"""The body is frozen by requires_grad and in train mode.
+
+The lesson warns: `requires_grad` and train mode are two different switches
+"""
 
 
 def probe_step(body, head, optimizer, x, labels):
@@ -1841,7 +1988,10 @@ def next_token_loss(model, input_ids, labels):
 
 
 # %% mutant="shifted_twice" task="broken_evaluation_steps"
-"""The labels are still shifted twice."""
+"""The labels are still shifted twice.
+
+The lesson warns: one place shifts them, and only one
+"""
 
 
 def next_token_loss(model, input_ids, labels):
@@ -1965,7 +2115,10 @@ def first_nan_module(model, batch):
 
 
 # %% mutant="blocks_before_layers" task="first_nan_module"
-"""Blocks are asked before the layers inside them."""
+"""Blocks are asked before the layers inside them.
+
+The lesson warns: A block finishes after the layers inside it
+"""
 
 
 def first_nan_module(model, batch):
@@ -2074,7 +2227,10 @@ def first_nan_module(model, batch):
 
 
 # %% mutant="nan_only" task="first_nan_module"
-"""Infinite values do not count."""
+"""Infinite values do not count.
+
+The lesson warns: An infinity counts, too
+"""
 
 
 def first_nan_module(model, batch):
@@ -2106,6 +2262,16 @@ def first_nan_module(model, batch):
     with torch.no_grad():
         trial(x)
     return found[0] if found else None
+
+
+# %% mutant="anomaly_mode_left_on" task="first_nan_module"
+"""torch's anomaly mode is switched on for the search, and stays on."""
+_right = first_nan_module
+
+
+def first_nan_module(model, batch):
+    torch.autograd.set_detect_anomaly(True)
+    return _right(model, batch)
 
 
 # %% mutant="never_the_model_itself" task="first_nan_module"
@@ -2462,7 +2628,11 @@ def amp_step(model, optimizer, scaler, x, labels, max_norm, dtype=torch.bfloat16
 
 
 # %% mutant="clipped_before_unscaling" task="amp_step"
-"""Scaled gradients are clipped."""
+"""Scaled gradients are clipped.
+
+The lesson warns: before the division it compares `max_norm` with gradients that are 65,536
+times too large
+"""
 
 
 def amp_step(model, optimizer, scaler, x, labels, max_norm, dtype=torch.bfloat16):
@@ -2759,7 +2929,10 @@ def forgetting(before, after):
 
 
 # %% mutant="cut_off_at_zero" task="forgetting"
-"""A gain counts as 0."""
+"""A gain counts as 0.
+
+The lesson warns: No `abs`, no `max`
+"""
 
 
 def forgetting(before, after):
@@ -2769,7 +2942,10 @@ def forgetting(before, after):
 
 
 # %% mutant="without_sign" task="forgetting"
-"""Gains count as losses."""
+"""Gains count as losses.
+
+The lesson warns: No `abs`
+"""
 
 
 def forgetting(before, after):
@@ -2860,7 +3036,10 @@ def l2_sp_penalty(model, start, strength):
 
 
 # %% mutant="not_halved" task="l2_sp_penalty"
-"""The half is missing."""
+"""The half is missing.
+
+The lesson warns: With a half in front of the square
+"""
 
 
 def l2_sp_penalty(model, start, strength):
@@ -2878,7 +3057,10 @@ def l2_sp_penalty(model, start, strength):
 
 
 # %% mutant="plain_weight_decay" task="l2_sp_penalty"
-"""It pulls towards zero."""
+"""It pulls towards zero.
+
+The lesson warns: Weight decay pulls every weight towards 0
+"""
 
 
 def l2_sp_penalty(model, start, strength):
@@ -2950,7 +3132,10 @@ def l2_sp_penalty(model, start, strength):
 
 
 # %% mutant="the_new_head_decays" task="l2_sp_penalty"
-"""Parameters without a start are pulled towards zero."""
+"""Parameters without a start are pulled towards zero.
+
+The lesson warns: here it stays out
+"""
 
 
 def l2_sp_penalty(model, start, strength):
@@ -3035,7 +3220,10 @@ def l2_sp_penalty(model, start, strength):
 
 
 # %% mutant="broadcasts" task="l2_sp_penalty"
-"""Shapes are not compared."""
+"""Shapes are not compared.
+
+The lesson warns: may broadcast without a word
+"""
 
 
 def l2_sp_penalty(model, start, strength):
@@ -3049,6 +3237,27 @@ def l2_sp_penalty(model, start, strength):
         torch.broadcast_shapes(parameters[name].shape, origin.shape) if False else None
         total = total + (parameters[name] - origin.detach()).square().sum()
     return strength / 2 * total
+
+
+# %% mutant="one_number_for_a_tensor" task="l2_sp_penalty"
+"""A start without dimensions is taken for all elements of a parameter."""
+_right = l2_sp_penalty
+
+
+def l2_sp_penalty(model, start, strength):
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    wide = {n: w.expand(shapes[n]) if n in shapes and not w.dim() else w for n, w in start.items()}
+    return _right(model, wide, strength)
+
+
+# %% mutant="single_numbers_take_no_part" task="l2_sp_penalty"
+"""Parameters without dimensions are left out."""
+_right = l2_sp_penalty
+
+
+def l2_sp_penalty(model, start, strength):
+    odd = {name for name, p in model.named_parameters() if not p.dim()}
+    return _right(model, {n: w for n, w in start.items() if n not in odd}, strength)
 
 
 # %% [markdown]
@@ -3072,7 +3281,10 @@ def checkpointed(blocks, x):
 
 
 # %% mutant="plain" task="checkpointed"
-"""Nothing is checkpointed."""
+"""Nothing is checkpointed.
+
+The lesson warns: Checkpointing keeps only the inputs of some segments
+"""
 
 
 def checkpointed(blocks, x):
