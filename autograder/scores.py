@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -82,3 +83,9 @@ class Score:
     def percent(self) -> float:
         """The share earned, in per cent."""
         return 100 * self.points / self.max_points if self.max_points else 0.0
+
+
+def rounded_down(percent: float, digits: int = 0) -> str:
+    """Return a share of points as every page and table tells it: 100 stands for all of them."""
+    whole = math.floor(percent * 10**digits + 1e-9)  # of 29 %, a float may be a little below
+    return f"{whole / 10**digits:.{digits}f}"

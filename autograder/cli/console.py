@@ -24,7 +24,7 @@ from rich.text import Text
 
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
-from autograder.scores import CheckResult, Score
+from autograder.scores import CheckResult, Score, rounded_down
 from autograder.text import one_line, sentence
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
 
         def advance(score: Score) -> None:
             name = _named(Path(score.submission).name)
-            bar.update(task, advance=1, description=f"{name} {score.percent:.0f} %")
+            bar.update(task, advance=1, description=f"{name} {rounded_down(score.percent)} %")
             bar.refresh()
 
         yield advance
@@ -215,7 +215,7 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
             _named(_shortened(name)),
             score.status,
             points,
-            f"{score.percent:.0f}",
+            rounded_down(score.percent),
             f"{score.seconds:.1f}",
         )
         table.add_row(*row, noticed, style=style)
@@ -247,7 +247,7 @@ def show_watching(folder: Path, graded: int) -> None:
 
 def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
     """Print a line for a submission that has just been graded; `left` are still to be."""
-    points = f"{score.points:g} / {score.max_points:g} ({score.percent:.0f} %)"
+    points = f"{score.points:g} / {score.max_points:g} ({rounded_down(score.percent)} %)"
     if score.status != "graded":
         problem = textwrap.shorten("".join(score.problems[-1:]), 100, placeholder="…")
         points = f"[red]{score.status}[/] {plain(problem)}"

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from autograder.files import write_whole
 from autograder.grading.results_format import brief, record, revived
 from autograder.notebook import NotebookError
-from autograder.scores import Score
+from autograder.scores import Score, rounded_down
 from autograder.text import harmless, one_line
 
 JOURNAL, SCORES = "results.jsonl", "scores.csv"
@@ -191,6 +191,6 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     for score in scores:
         points = {task.task: task.points for task in score.tasks}
         row = [harmless(one_line(score.submission)), score.lesson, score.status, score.points]
-        row += [score.max_points, f"{score.percent:.1f}"]
+        row += [score.max_points, rounded_down(score.percent, 1)]
         writer.writerow(row + [points.get(task, "") for task in tasks])
     write_whole(path, table.getvalue().encode())

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from autograder.reporting import svg
 from autograder.reporting.summary import BINS, LessonSummary, TimedCheck
-from autograder.scores import Score
+from autograder.scores import Score, rounded_down
 
 WIDTH = 5.0
 """Inches of a picture in a page: a phone shows it whole, its text still legible."""
@@ -59,7 +59,8 @@ def distribution(name: str, lesson: LessonSummary) -> Markup:
     )
     alt = (
         f"Histogram of the scores of {len(lesson.scores)} submissions: {ranges}. "
-        f"Median {middle:.0f} %, half of them between {low:.0f} and {high:.0f} %."
+        f"Median {rounded_down(middle)} %, half of them between "
+        f"{rounded_down(low)} and {rounded_down(high)} %."
     )
 
     def draw(figure: Figure) -> None:
@@ -70,7 +71,7 @@ def distribution(name: str, lesson: LessonSummary) -> Markup:
         axes.axvline(middle, color=svg.INK, linestyle="--", linewidth=1)
         side = ("right", -4) if middle > 50 else ("left", 4)
         axes.annotate(
-            f"median {middle:.0f} %", (middle, 1), (side[1], 0), color=svg.INK, ha=side[0],
+            f"median {rounded_down(middle)} %", (middle, 1), (side[1], 0), color=svg.INK, ha=side[0],
             xycoords=("data", "axes fraction"), textcoords="offset points", va="bottom",
         )  # fmt: skip
         axes.set_xlim(0, 100)

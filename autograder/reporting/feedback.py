@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from autograder.reporting import measurements
-from autograder.scores import CheckResult, Score
+from autograder.scores import CheckResult, Score, rounded_down
 from autograder.text import clean
 
 MARKS = {
@@ -49,6 +49,7 @@ _pages.globals["marks"] = MARKS
 
 _pages.globals["bars_of"] = measurements.bars
 _pages.globals["in_words"] = measurements.sentence
+_pages.globals["rounded_down"] = rounded_down
 
 
 def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str, str]:

@@ -20,7 +20,7 @@ from autograder.grading.journal import Results
 from autograder.notebook import NotebookError
 from autograder.reporting import charts, error_groups, exports, feedback, submission_names, summary
 from autograder.reporting.summary import LessonSummary, TimedCheck
-from autograder.scores import Score, TaskScore
+from autograder.scores import Score, TaskScore, rounded_down
 from autograder.text import clean
 
 SCHEMA = 1
@@ -113,12 +113,12 @@ def _lesson_json(lesson: LessonSummary) -> dict[str, object]:
         "title": lesson.title,
         "submissions": len(lesson.scores),
         "percent": {
-            "mean": round(lesson.mean, 2),
-            "lowest": round(lesson.percents[0], 2),
-            "lower_quartile": round(low, 2),
-            "median": round(middle, 2),
-            "upper_quartile": round(high, 2),
-            "highest": round(lesson.percents[-1], 2),
+            "mean": float(rounded_down(lesson.mean, 2)),
+            "lowest": float(rounded_down(lesson.percents[0], 2)),
+            "lower_quartile": float(rounded_down(low, 2)),
+            "median": float(rounded_down(middle, 2)),
+            "upper_quartile": float(rounded_down(high, 2)),
+            "highest": float(rounded_down(lesson.percents[-1], 2)),
         },
         "full_marks": lesson.full,
         "tenths": lesson.bins,

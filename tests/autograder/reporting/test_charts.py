@@ -62,7 +62,7 @@ def test_the_distribution_says_its_figures():
     picture = charts.distribution("d", found)
     assert alt(picture) == (
         "Histogram of the scores of 4 submissions: 1 from 0 to 10 %, 1 from 50 to 60 %, "
-        "1 from 70 to 80 %, 1 from 90 to 100 %. Median 62 %, half of them between 38 and 81 %."
+        "1 from 70 to 80 %, 1 from 90 to 100 %. Median 62 %, half of them between 37 and 81 %."
     )
     assert "median 62 %" in texts(picture)
 
