@@ -1208,6 +1208,8 @@ check("sft_numbers")
 # Each is said or written of SFT somewhere. True or False? A right answer is worth 1, a wrong one
 # −1, None 0; the sum, never below 0, divided by 16, is your share of the points.
 #
+# difficulty ●●○○○ · importance ●●●●○ · about 10 minutes
+#
 # - **a.** Before one hands labels to a causal language model of transformers, one shifts them by
 #   one position, so that each position gets the next token.
 # - **b.** `F.cross_entropy` with its default settings leaves labels of -100 out of the sum, and out

@@ -1116,6 +1116,8 @@ check("distillation_numbers")
 # worth 1, a wrong one −1, None 0; the sum, never below 0, divided by 16, is your share of the
 # points.
 #
+# difficulty ●●○○○ · importance ●●●●○ · about 10 minutes
+#
 # - **a.** PEFT stands for pre-trained model distillation: a large teacher trains a small student.
 # - **b.** One can do supervised fine-tuning *with* a method of PEFT: one name says what is
 #   minimised, the other which parameters move.

@@ -1316,6 +1316,8 @@ check("lora_numbers")
 # Each is said or written of LoRA somewhere. True or False? A right answer is worth 1, a wrong one
 # −1, None 0; the sum, never below 0, divided by 16, is your share of the points.
 #
+# difficulty ●●○○○ · importance ●●●●○ · about 10 minutes
+#
 # - **a.** LoRA splits every pretrained weight matrix into a base matrix and a low-rank matrix, and
 #   trains the second.
 # - **b.** With B = 0 adapters change nothing before the first step: in eval mode and with the same

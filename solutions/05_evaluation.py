@@ -1275,6 +1275,8 @@ check("evaluation_numbers")
 # Each is said or written of evaluation somewhere. True or False? A right answer is worth 1, a wrong
 # one −1, None 0; the sum, never below 0, divided by 16, is your share of the points.
 #
+# difficulty ●●○○○ · importance ●●●●○ · about 10 minutes
+#
 # - **a.** Accuracy and a confusion matrix before and after fine-tuning, on the same test set, are
 #   enough to tell whether the new model is better.
 # - **b.** On data with 5 % positives, a classifier that always says "negative" has an accuracy of

@@ -1456,6 +1456,8 @@ check("troubleshooting_numbers")
 # Each is said or written somewhere. True or False? A right answer is worth 1, a wrong one −1, None
 # 0; the sum, never below 0, divided by 16, is your share of the points.
 #
+# difficulty ●●○○○ · importance ●●●●○ · about 10 minutes
+#
 # - **a.** Validation loss has risen for three epochs while training loss went on falling. This
 #   shows that the model has not converged: train longer.
 # - **b.** With ten balanced classes ln 10 = 2.30 is the lowest mean cross-entropy that a model can

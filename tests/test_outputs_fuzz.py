@@ -21,6 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from autograder.catalogue import lessons
+from autograder.catalogue.points import Points
 from autograder.cli import console
 from autograder.cli.exits import Commands, told
 from autograder.grading import journal
@@ -223,7 +224,7 @@ def test_a_feedback_page_has_the_elements_of_any_other(each, name):
 @given(TEXTS)
 def test_a_verdict_has_the_elements_of_any_other(text):
     bundles = [
-        feedback.verdict("lora", (check(1, 0.0, said), check(2, 0.5, said)), 4.0)
+        feedback.verdict("lora", (check(1, 0.0, said), check(2, 0.5, said)), Points(2.0, 2.0))
         for said in (text, "x")
     ]
     seen, other = (Structure(bundle["text/html"]) for bundle in bundles)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from autograder.catalogue.points import Points
 from autograder.learner import display_bundles
 from autograder.learner.attempts import LessonStanding
 from autograder.learner.cards import Counts
@@ -118,7 +119,10 @@ def test_hostile_markup_in_a_notebook_s_verdict_and_progress_runs_nothing(page, 
     checks = hostile()[0].tasks[0].checks
     one = standing(HOSTILE)
     odd = LessonStanding(HOSTILE, HOSTILE, one.tasks, Counts(total=1, due=1, new=0))
-    parts = feedback.verdict(HOSTILE, checks, 9.0), display_bundles.standing([one, odd])
+    parts = (
+        feedback.verdict(HOSTILE, checks, Points(4.0, 5.0)),
+        display_bundles.standing([one, odd]),
+    )
     path = tmp_path / "output.html"
     body = "\n".join(part["text/html"] for part in parts)
     path.write_text(

@@ -20,7 +20,9 @@ from traitlets.config import Config
 from autograder.catalogue import lessons, questions
 from autograder.catalogue.lessons import COURSE, ROOT, Lesson, LessonError
 from autograder.catalogue.nbgrader_cells import solution_notebook
+from autograder.catalogue.points import Points
 from autograder.catalogue.sources import NO_SOURCES, sources
+from autograder.checking import check_files, gpu_race, plugin
 
 BUILD = ROOT / "build"
 
@@ -79,10 +81,50 @@ def _write_all(folder: Path, released: bool, only: str = "") -> list[Path]:
         target = folder / source.stem / f"{source.stem[3:]}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         notebook = solution_notebook(source)
+        _fill_points(notebook, source)
         notebook = release(notebook) if released else notebook
         target.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         written.append(target)
     return written
+
+
+EFFORT = re.compile(r"^difficulty .* about \d+ minutes$", re.MULTILINE)
+
+
+def _fill_points(notebook: NotebookNode, source: Path) -> None:
+    """Say what each task is worth, behind what is said of its difficulty, importance and length.
+
+    How much of it the visible checks decide, and how much counts only on a GPU, is noted in its
+    cell, where the catalogue finds it.
+
+    Raises:
+        LessonError: a task has no such line, shares it, or its visible checks have more points.
+        BrokenChecks: the checks cannot be collected.
+    """
+    checks = plugin.census(check_files.files(source.stem[3:], hidden=True))
+    told: NotebookNode | None = None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and EFFORT.search(cell.source):
+            told = cell
+        mark = cell.metadata.get("nbgrader", {})
+        if not mark.get("grade"):
+            continue
+        name, points = mark["grade_id"], float(mark["points"])
+        its = [check for check in checks if check.task == name]
+        if mark["solution"]:
+            worth = Points(by_hand=points)
+        else:
+            visible = sum(check.max_points for check in its if not check.hidden)
+            on_gpu = sum(check.max_points for check in its if check.message == gpu_race.ON_GPU)
+            worth = Points(visible, points - visible, on_gpu=on_gpu)
+            cell.metadata["autograder"] = NotebookNode(visible=visible, on_gpu=on_gpu)
+        if told is None:
+            raise LessonError(
+                f"{source.name}: {name} has no line 'difficulty … minutes' of its own."
+            )
+        if worth.hidden < 0:
+            raise LessonError(f"{source.name}: {name} has {points:g} points, its checks have more.")
+        told.source, told = EFFORT.sub(rf"\g<0> · {worth}", told.source), None
 
 
 def release(notebook: NotebookNode) -> NotebookNode:

@@ -1,7 +1,7 @@
 """The catalogue: lessons, tasks, points.
 
-It is read from the released notebooks in `course/`, which every edition has: what a task is worth
-stands once.
+It is read from the released notebooks in `course/`, which every edition has: what a task is worth,
+and how much of it the visible checks decide, stands once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 
+from autograder.catalogue.points import Points, added
 from autograder.notebook import Cell, Submission, defined_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +36,16 @@ class Task:
 
     name: str
     title: str
-    points: float
-    manual: bool
+    worth: Points
     names: tuple[str, ...]
+    manual: bool
+    """whether a person grades it"""
     is_code: bool = True
+
+    @property
+    def points(self) -> float:
+        """All that it is worth."""
+        return self.worth.total
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,9 @@ class Lesson:
     """the demonstration cells' texts, without white space: skipped when grading"""
 
     @property
-    def max_points(self) -> float:
-        """What is graded automatically."""
-        return sum(task.points for task in self.tasks if not task.manual)
-
-    @property
-    def manual_points(self) -> float:
-        """What a person grades."""
-        return sum(task.points for task in self.tasks if task.manual)
+    def worth(self) -> Points:
+        """All that it is worth."""
+        return added(task.worth for task in self.tasks)
 
     def is_demonstration(self, source: str) -> bool:
         """Whether a cell is one of the lesson's own demonstrations, unchanged."""
@@ -204,5 +206,15 @@ def read_lesson(path: Path) -> Lesson:
         if mark.get("grade"):
             manual = bool(mark["solution"])
             defined = () if manual else tuple(names)
-            tasks.append(Task(mark["grade_id"], said, mark["points"], manual, defined, is_code))
+            tasks.append(Task(mark["grade_id"], said, _worth(cell), defined, manual, is_code))
     return Lesson(path.stem, title, path, tuple(tasks), frozenset(demonstrations))
+
+
+def _worth(cell: nbformat.NotebookNode) -> Points:
+    """Return what the task of this cell is worth: the build has noted which checks decide it."""
+    mark, noted = cell.metadata.nbgrader, cell.metadata.get("autograder", {})
+    points = float(mark["points"])
+    if mark["solution"]:
+        return Points(by_hand=points)
+    visible = float(noted.get("visible", 0.0))
+    return Points(visible, points - visible, on_gpu=float(noted.get("on_gpu", 0.0)))

@@ -50,7 +50,6 @@ def solution_notebook(source: Path) -> NotebookNode:
     if unchecked := tasks - seen:
         raise LessonError(f"{source.name}: no check for {', '.join(sorted(unchecked))}")
     _fill_contents(notebook, source)
-    _fill_points(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     nbformat.validate(notebook)
     return notebook
@@ -72,24 +71,6 @@ def _fill_contents(notebook: NotebookNode, source: Path) -> None:
         if CONTENTS in cell.source:
             parts = [f"- [{heading}](#{_anchor(heading)})" for heading in headings]
             cell.source = cell.source.replace(CONTENTS, "\n".join([*parts, "", _around(source)]))
-
-
-EFFORT = re.compile(r"^difficulty .* about \d+ minutes$", re.MULTILINE)
-
-
-def _fill_points(notebook: NotebookNode) -> None:
-    """Say what a task is worth, behind what is said of its difficulty, importance and length."""
-    told: NotebookNode | None = None
-    worth: dict[str, float] = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and EFFORT.search(cell.source):
-            told = cell
-        if told is not None:
-            points = cell.metadata.get("nbgrader", {}).get("points", 0)
-            worth[told.id] = worth.get(told.id, 0) + points
-    for cell in notebook.cells:
-        if cell.id in worth:
-            cell.source = EFFORT.sub(rf"\g<0> · {worth[cell.id]:g} points", cell.source)
 
 
 def _anchor(heading: str) -> str:

@@ -50,6 +50,8 @@ SCALES_SECONDS = 300.0
 CALLS = 2 * LEAD
 """Timed calls of each side: as many pairs, of which the verdict takes the first that decide."""
 NONE_HERE = "Not counted: there is no GPU here."
+ON_GPU = "Counts only on a GPU."
+"""Said of a check that has not run."""
 TOO_SMALL = "Not counted: the memory of this GPU is too small for the reference."
 
 

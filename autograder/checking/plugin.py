@@ -196,7 +196,10 @@ class Plugin:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note every check, as one that has not run, where none will."""
         if session.config.option.collectonly:
-            self.collected = [_result(item, "not_counted", 0.0, "", 0.0) for item in session.items]
+            self.collected = [
+                _result(item, "not_counted", 0.0, _why_not_counted(item), 0.0)
+                for item in session.items
+            ]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
@@ -242,6 +245,11 @@ class Plugin:
         race = item.stash.get(RACE, None)
         figure = race.figure if race is not None else None
         self.results.append(_result(item, outcome, share, message, seconds, figure))
+
+
+def _why_not_counted(item: pytest.Item) -> str:
+    needs_gpu = isinstance(item, pytest.Function) and "gpu_race" in item.fixturenames
+    return gpu_race.ON_GPU if needs_gpu else ""
 
 
 def _refuse(why: Exception) -> None:

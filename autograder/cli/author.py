@@ -30,17 +30,27 @@ def lessons(as_json: bool) -> None:
                 "task": task.name,
                 "title": task.title,
                 "points": task.points,
+                "visible_points": task.worth.visible,
+                "hidden_points": task.worth.hidden,
+                "gpu_only_points": task.worth.on_gpu,
+                "by_hand_points": task.worth.by_hand,
                 "graded_by": "person" if task.manual else "checks",
                 "visible_checks": sum(c.task == task.name and not c.hidden for c in checks),
                 "hidden_checks": sum(c.task == task.name and c.hidden for c in checks),
             }
             for task in lesson.tasks
         ]
-        entries.append({"lesson": lesson.name, "title": lesson.title, "tasks": tasks})
+        entry = {"lesson": lesson.name, "title": lesson.title, "worth": str(lesson.worth)}
+        entries.append({**entry, "tasks": tasks})
     if as_json:
         click.echo(json.dumps(entries, indent=2))
     else:
         console.show_catalogue(entries)
+        click.echo(
+            "Visible points: `check` tells them. Hidden: decided at grading, and numbers and "
+            "statements once all are answered; of these, GPU: only where there is one. Checks: "
+            "visible + hidden."
+        )
         if not check_files.has_hidden():
             click.echo("The hidden checks are not in this edition: more is decided at grading.")
 

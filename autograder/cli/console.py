@@ -22,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from autograder.catalogue import lessons
+from autograder.catalogue.points import added
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
 from autograder.scores import CheckResult, Score, rounded_down
@@ -115,10 +117,16 @@ def show_score(score: Score) -> None:
             table.add_row(mark, plain(check.requirement) + seen, points)
         _out.print(table)
     if score.tasks:
-        _out.print(
-            f"[bold]{score.points:g} of {score.max_points:g} points of the visible checks[/]; "
-            "the hidden ones decide the rest at grading."
-        )
+        _out.print(f"[bold]{_visible(score)}[/].")
+
+
+def _visible(score: Score) -> str:
+    """Say how many visible points a lesson, or the tasks that were chosen of it, has earned."""
+    lesson = lessons.lesson_named(score.lesson)
+    checked = {task.task for task in score.tasks}
+    of_all = all(task.manual or task.name in checked for task in lesson.tasks)
+    worth = added(task.worth for task in lesson.tasks if of_all or task.name in checked)
+    return feedback.summary([check for task in score.tasks for check in task.checks], worth)
 
 
 def show_rechecking() -> None:
@@ -151,8 +159,7 @@ def _headline(score: Score, seconds: float) -> str:
     head = f"[bold]{_named(Path(score.submission).name)}[/] at {datetime.now():%H:%M:%S}"
     if score.status == "unreadable":
         return f"{head}: [red]cannot be checked[/]. Its next save is looked at."
-    points = f"{score.points:g} of {score.max_points:g} points of the visible checks"
-    return f"{head}: [bold]{points}[/] ({seconds:.1f} s)"
+    return f"{head}: [bold]{_visible(score)}[/] ({seconds:.1f} s)"
 
 
 def _changed(score: Score, before: Score | None) -> list[CheckResult]:
@@ -225,8 +232,11 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
             reason = plain(score.problems[-1] if score.problems else score.status)
             name = _named(score.submission)
             _err.print(f"[red]{name}: {score.status}[/] {reason}", soft_wrap=True)
-    if manual := max((score.manual_points for score in scores), default=0.0):
-        _out.print(f"Not in these points: free text, up to {manual:g} more, for a person to grade.")
+    for name in sorted({score.lesson for score in scores if score.lesson}):
+        worth = lessons.lesson_named(name).worth
+        counted = max(score.max_points for score in scores if score.lesson == name)
+        no_gpu = ", without a GPU" if counted == worth.graded - worth.on_gpu != worth.graded else ""
+        _out.print(f"{plain(name)}: {worth}. Counted above: {counted:g}{no_gpu}.", soft_wrap=True)
     isolation = ", ".join(sorted({score.isolation for score in scores}))
     text = f"Results: {_named(out)} (isolation: {isolation}; repeat with --seed {seed})"
     _out.print(text, soft_wrap=True)
@@ -260,16 +270,15 @@ def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
 def show_catalogue(entries: Sequence[dict[str, Any]]) -> None:
     """Print the lessons with their tasks."""
     for entry in entries:
-        total = sum(task["points"] for task in entry["tasks"])
-        title = f"{entry['lesson']}: {entry['title']} ({total:g} points)"
-        table = Table(title=title, title_justify="left")
-        for name in ("Task", "Points", "Visible checks", "Hidden checks"):
-            table.add_column(name, justify="left" if name == "Task" else "right")
+        title = f"{entry['lesson']}: {entry['title']} ({entry['worth']})"
+        columns = ("Task", "Points", "Visible", "Hidden", "GPU", "By hand", "Checks")
+        table = _right_aligned(title, columns)
         for task in entry["tasks"]:
-            by_person = task["graded_by"] == "person"
-            hidden = "graded by a person" if by_person else str(task["hidden_checks"])
-            visible = "" if by_person else str(task["visible_checks"])
-            table.add_row(task["task"], f"{task['points']:g}", visible, hidden)
+            kinds = ("", "visible_", "hidden_", "gpu_only_", "by_hand_")
+            points = [task[f"{kind}points"] for kind in kinds]
+            checks = f"{task['visible_checks']} + {task['hidden_checks']}"
+            shown = [f"{each:g}" if each else "" for each in points]
+            table.add_row(task["task"], *shown, checks if task["graded_by"] == "checks" else "")
         _out.print(table)
 
 

@@ -143,7 +143,7 @@ def graded(
             str(path), lesson.name, status, sandbox.isolation, time.monotonic() - start,
             _bounded(session.problems + problems),
             tasks=_by_task(lesson, results, options.tasks),
-            manual_points=lesson.manual_points,
+            manual_points=lesson.worth.by_hand,
             pending=tuple(
                 {"task": task, "text": cell.source if cell else ""}
                 for task, cell in lessons.free_text(submission, lesson).items()

@@ -13,14 +13,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autograder.catalogue import questions
-from autograder.catalogue.lessons import Lesson, catalogue, lesson_named
-from autograder.checking import check_files, plugin
+from autograder.catalogue.lessons import Lesson, Task, catalogue, lesson_named
+from autograder.checking import check_files
 from autograder.learner import cards
 from autograder.learner.record import Say, Store, StoreError
 from autograder.sandbox.errors import UNDEFINED, UNWRITTEN
 from autograder.scores import CheckResult
 
-NOTE = "Visible points only: the hidden checks decide the rest at grading."
+NOTE = (
+    "Visible points, with those of numbers and statements that are judged here: the hidden checks "
+    "decide the rest at grading."
+)
 _NO_ATTEMPT = (UNDEFINED, UNWRITTEN, "Not run")
 _said: set[str] = set()
 
@@ -165,32 +168,26 @@ def standings(say: Say, only: str | None = None) -> tuple[LessonStanding, ...]:
         StoreError: the record cannot be read.
     """
     lessons = (lesson_named(only),) if only else catalogue()
-    maxima, kept = _maxima(lessons), STORE.read(say)
+    kept = STORE.read(say)
     counts = cards.counts([lesson.name for lesson in lessons], say)
     return tuple(
-        LessonStanding(lesson.name, lesson.title, _tasks(lesson, maxima, kept), counts[lesson.name])
+        LessonStanding(lesson.name, lesson.title, _tasks(lesson, kept), counts[lesson.name])
         for lesson in lessons
     )
 
 
-def _maxima(lessons: Sequence[Lesson]) -> dict[str, float]:
-    """Return what `check` in a notebook can earn for each task."""
-    paths = [path for lesson in lessons for path in check_files.files(lesson.name, hidden=True)]
-    maxima: dict[str, float] = {}
-    for check in plugin.census(paths):
-        # a question is judged at once, where its key is at hand
-        if not check.hidden or check.task.endswith(questions.KINDS):
-            maxima[check.task] = maxima.get(check.task, 0.0) + check.max_points
-    return maxima
+def _told(task: Task) -> float:
+    """Return what `check` in a notebook can earn for a task."""
+    # a question is judged at once, where its key is at hand
+    is_judged = task.name.endswith(questions.KINDS) and check_files.has_hidden()
+    return task.worth.graded if is_judged else task.worth.visible
 
 
-def _tasks(
-    lesson: Lesson, maxima: Mapping[str, float], kept: Mapping[str, Practised]
-) -> tuple[TaskStanding, ...]:
+def _tasks(lesson: Lesson, kept: Mapping[str, Practised]) -> tuple[TaskStanding, ...]:
     found = []
     for task in lesson.tasks:
         practised = kept.get(task.name)
-        maximum = practised.maximum if practised else round(maxima.get(task.name, 0.0), 4)
+        maximum = practised.maximum if practised else _told(task)
         if not task.manual:
             found.append(TaskStanding(task.name, task.title, maximum, practised))
     return tuple(found)

@@ -46,7 +46,7 @@ def check(task: str) -> float:
     results = run_checks(lesson, task, student, hidden=is_question and not still_open)
     if not still_open and any(map(attempts.is_attempt, results)):
         _attempted.add(task)
-    display(feedback.verdict(task, results, entry.points), raw=True)
+    display(feedback.verdict(task, results, entry.worth), raw=True)
     if still_open:
         print(f"{still_open} still open. Once every one is answered, they are judged.")
     elif task.endswith(questions.STATEMENTS) and sources():

@@ -313,8 +313,8 @@ def _outputs(text: str, points: float) -> list[NotebookNode]:
 def _in_text(task: TaskScore, lesson: Lesson) -> str:
     from autograder.reporting import feedback
 
-    total = next(entry.points for entry in lesson.tasks if entry.name == task.task)
-    return feedback.verdict(task.task, task.checks, total)["text/plain"]
+    worth = next(entry.worth for entry in lesson.tasks if entry.name == task.task)
+    return feedback.verdict(task.task, task.checks, worth)["text/plain"]
 
 
 def _of_all(task: TaskScore) -> float:

@@ -71,8 +71,8 @@ def distribution(name: str, lesson: LessonSummary) -> Markup:
         axes.axvline(middle, color=svg.INK, linestyle="--", linewidth=1)
         side = ("right", -4) if middle > 50 else ("left", 4)
         axes.annotate(
-            f"median {rounded_down(middle)} %", (middle, 1), (side[1], 0), color=svg.INK, ha=side[0],
-            xycoords=("data", "axes fraction"), textcoords="offset points", va="bottom",
+            f"median {rounded_down(middle)} %", (middle, 1), (side[1], 0), color=svg.INK,
+            ha=side[0], xycoords=("data", "axes fraction"), textcoords="offset points", va="bottom",
         )  # fmt: skip
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 1.15 * max(lesson.bins))

@@ -166,14 +166,13 @@ def _gradescope_notes(score: Score) -> list[str]:
     elif score.status != "graded":
         notes.append(f"Grading could not be finished ({score.status}): what was not reached is 0.")
     notes += [clean(problem) for problem in score.problems]
-    left_out = sum(c.outcome == "not_counted" for task in score.tasks for c in task.checks)
-    if left_out:
-        notes.append(f"Not counted on this machine: {left_out} of the checks.")
+    if more := feedback.left_out(c for task in score.tasks for c in task.checks):
+        notes.append(f"{more:g} more would count only on a GPU: full marks here are those without.")
     broken = sum(c.outcome == "error" for task in score.tasks for c in task.checks)
     if broken:
         notes.append(f"{broken} of the checks broke and gave nothing: please tell your instructor.")
     if score.pending:
-        notes.append(f"A person gives up to {score.manual_points:g} further points for free text.")
+        notes.append(f"A person gives up to {score.manual_points:g} more by hand, for free text.")
     return notes
 
 

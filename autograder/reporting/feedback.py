@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from autograder.catalogue.points import Points
 from autograder.reporting import measurements
 from autograder.scores import CheckResult, Score, rounded_down
 from autograder.text import clean
@@ -52,12 +53,12 @@ _pages.globals["in_words"] = measurements.sentence
 _pages.globals["rounded_down"] = rounded_down
 
 
-def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str, str]:
+def verdict(task: str, results: Sequence[CheckResult], worth: Points) -> dict[str, str]:
     """Return a task's verdict as a display bundle: ``text/html`` and ``text/plain``.
 
-    `total` is what the task is worth; what the visible checks do not decide is decided at grading.
+    `worth` is the task's: what the visible checks do not decide is decided at grading.
     """
-    said = summary(results, total)
+    said = summary(results, worth)
     page = _pages.get_template("verdict.html")
     lines = [f"{task}: {said}"]
     for result in results:
@@ -73,17 +74,31 @@ def verdict(task: str, results: Sequence[CheckResult], total: float) -> dict[str
     }
 
 
-def summary(results: Sequence[CheckResult], total: float) -> str:
+def summary(results: Sequence[CheckResult], worth: Points) -> str:
     """Say how many points are earned, and how many are decided only at grading."""
-    earned = sum(result.points for result in results)
+    earned = round(sum(result.points for result in results), 4)
     decided = sum(result.max_points for result in results if result.outcome != "not_counted")
-    later = f", {total - decided:g} decided at grading" if total > decided else ""
-    return f"{earned:g} of {total:g} points{later}"
+    if any(result.hidden for result in results):  # all is decided
+        more = f" ({left_out(results):g} more only on a GPU)" if left_out(results) else ""
+        return f"{earned:g} of {decided:g} points{more}"
+    if not worth.visible:  # numbers and statements
+        return f"{earned:g} of {worth.hidden:g} points, {worth.hidden:g} decided at grading"
+    here = f"{worth.visible - decided:g} of these and " if decided < worth.visible else ""
+    by_hand = f", {worth.by_hand:g} by hand" if worth.by_hand else ""
+    told = f"{earned:g} of {worth.visible:g} visible points"
+    return f"{told}, {here}{worth.at_grading} decided at grading{by_hand}"
+
+
+def left_out(results: Iterable[CheckResult]) -> float:
+    """Return the points that are not counted here: those of checks that need a GPU."""
+    return sum(result.max_points for result in results if result.outcome == "not_counted")
 
 
 def write_page(path: Path, name: str, score: Score) -> None:
     """Write the feedback page of a submission called `name`."""
-    path.write_text(render("feedback.html", name=name, score=score), encoding="utf-8")
+    uncounted = left_out(check for task in score.tasks for check in task.checks)
+    text = render("feedback.html", name=name, score=score, uncounted=uncounted)
+    path.write_text(text, encoding="utf-8")
 
 
 def render(template: str, **values: object) -> str:

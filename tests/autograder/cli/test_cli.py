@@ -194,7 +194,7 @@ def test_the_command_itself_grades_from_any_folder(notebooks, tmp_path):
 def test_check_is_0_at_full_marks(warm, tmp_path):
     path = write_notebook(tmp_path / "lora.ipynb", reference_cells())
     ended = invoke("check", path, "--task", "lora_forward", code=0)
-    assert "points of the visible checks" in ended.output and "hidden" in ended.output
+    assert "visible points" in ended.output and "hidden" in ended.output
 
 
 def test_check_is_1_below(warm, notebooks):
@@ -426,7 +426,8 @@ def test_lessons_lists_the_catalogue():
     [entry] = [entry for entry in made if entry["lesson"] == "lora"]
     for task in entry["tasks"]:
         assert list(task) == [
-            "task", "title", "points", "graded_by", "visible_checks", "hidden_checks",
+            "task", "title", "points", "visible_points", "hidden_points", "gpu_only_points",
+            "by_hand_points", "graded_by", "visible_checks", "hidden_checks",
         ]  # fmt: skip
         assert task["graded_by"] == "person" or task["visible_checks"] >= 1
     assert "lora_forward" in invoke("lessons", code=0).output

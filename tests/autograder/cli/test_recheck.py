@@ -253,7 +253,7 @@ def test_on_a_terminal_the_newest_verdict_takes_the_place_of_the_one_before(tmp_
     path.write_text(text(BUDGET.format("None")))
     screen = Screen(path, tmp_path / "data")
     shown = screen.shows("Not begun: lora_linear", 60)
-    assert "points of the visible checks" in shown and "rank_for_budget" in shown
+    assert "visible points" in shown and "rank_for_budget" in shown
     for change in ("", "\nLoRALinear.forward = None"):
         path.write_text(text(BUDGET.format("None"), RIGHT + change))
         shown = screen.shows("adds the low-rank update to its base")

@@ -62,7 +62,7 @@ def test_the_zip_is_one_lesson_s_and_holds_nothing_else(archive):
 def test_the_same_files_make_the_same_zip(archive, tmp_path):
     said = gradescope.build(tmp_path / "again.zip", "04_lora")
     assert (tmp_path / "again.zip").read_bytes() == archive.read_bytes()
-    assert f"a person gives {lora().manual_points:g} more" in said
+    assert f"a person gives {lora().worth.by_hand:g} more by hand" in said
 
 
 def test_checks_of_the_instructor_s_own_come_along(tmp_path):

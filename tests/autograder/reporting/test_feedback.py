@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autograder.catalogue.points import Points
 from autograder.learner import display_bundles
 from autograder.learner.attempts import LessonStanding, Practised, TaskStanding
 from autograder.learner.cards import Counts
@@ -135,13 +136,33 @@ def test_a_page_of_nothing_is_a_page(tmp_path):
 
 
 def test_the_verdict_is_escaped_and_has_a_plain_form():
-    made = feedback.verdict("lora", hostile_checks(), 6.0)
+    made = feedback.verdict("lora", hostile_checks(), Points(2.0, 4.0))
     assert Seen(made["text/html"]).tags <= TAGS
-    assert "0.5 of 6 points, 4 decided at grading" in made["text/plain"]
+    assert "0.5 of 2 points" in made["text/plain"]
 
 
-def test_the_verdict_says_nothing_of_later_where_nothing_is_hidden():
-    assert feedback.summary(hostile_checks(), 2.0) == "0.5 of 2 points"
+def result(points, of, hidden, outcome="failed"):
+    return CheckResult("t", "test", "It is.", outcome, points, of, "", 0.1, hidden)
+
+
+@pytest.mark.parametrize(
+    "results, worth, said",
+    [
+        ([result(2, 3, False)], Points(3, 5, on_gpu=1),
+         "2 of 3 visible points, 5 hidden (1 only on a GPU) decided at grading"),
+        ([result(2, 2, False), result(0, 1, False, "not_counted")], Points(3, 5),
+         "2 of 3 visible points, 1 of these and 5 hidden decided at grading"),
+        ([result(0, 0, False)], Points(0, 7), "0 of 7 points, 7 decided at grading"),
+        ([result(0, 0, False), result(6, 7, True)], Points(0, 7), "6 of 7 points"),
+        ([result(3, 3, False), result(4, 4, True), result(0, 1, True, "not_counted")],
+         Points(3, 5, on_gpu=1), "7 of 7 points (1 more only on a GPU)"),
+        ([result(2, 3, False)], Points(3, 5, 10),
+         "2 of 3 visible points, 5 hidden decided at grading, 10 by hand"),
+    ],
+    ids=["visible", "no reference", "open", "judged", "graded", "lesson"],
+)  # fmt: skip
+def test_the_verdict_says_what_is_decided_and_what_later(results, worth, said):
+    assert feedback.summary(results, worth) == said
 
 
 @pytest.mark.parametrize(
@@ -189,7 +210,7 @@ def test_what_was_measured_is_shown_as_bars_and_in_words():
     checks = [
         CheckResult("t", "n", "It is fast.", "failed", 0.0, 1.0, "Slower.", 0.1, True, FIGURE)
     ]
-    bundle = feedback.verdict("t", checks, 1.0)
+    bundle = feedback.verdict("t", checks, Points(1.0))
     seen = Seen(bundle["text/html"])
     assert measurements.sentence(FIGURE) in seen.text
     assert "(100% - 6em) * 1.0" in bundle["text/html"], "the longer bar takes the room"
@@ -199,4 +220,7 @@ def test_what_was_measured_is_shown_as_bars_and_in_words():
 
 
 def test_a_page_shows_no_bars_where_nothing_was_measured():
-    assert '<div class="ag-bars"' not in feedback.verdict("t", hostile_checks(), 2.0)["text/html"]
+    assert (
+        '<div class="ag-bars"'
+        not in feedback.verdict("t", hostile_checks(), Points(2.0))["text/html"]
+    )
