@@ -19,8 +19,9 @@ __all__ = ["check", "progress", "show_reference"]
 def check(task: str) -> float:
     """Run a task's visible checks on this notebook, show the verdict, return the points earned.
 
+    Of a name that no task has, it says which one may have been meant.
+
     Raises:
-        LessonError: there is no such task.
         RuntimeError: nbgrader is grading without this package's preprocessor.
     """
     from autograder.learner import verdict
@@ -39,9 +40,6 @@ def show_reference(task: str) -> None:
     """Show the reference for a task, once an answer of one's own has been checked.
 
     The class edition has none, and says so.
-
-    Raises:
-        LessonError: there is no such task.
     """
     from autograder.learner import verdict
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 
+from autograder.sandbox.errors import DEBUGGER
+
 A_CHECK, A_SUBMISSION = 100, 1_000
 """Characters that hidden checks tell at most, of exceptions' names and texts and of values."""
 _KNOWN = {name for name, value in vars(builtins).items() if isinstance(value, type)}
-_KNOWN |= {"Missing", "WireError", "line", "OutOfMemoryError", "LinAlgError"}
+_KNOWN |= {"Missing", "WireError", "line", "OutOfMemoryError", "LinAlgError", DEBUGGER}
 UNNAMED = "an exception"
 
 

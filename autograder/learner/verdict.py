@@ -14,7 +14,7 @@ import torch
 from IPython.display import Code, display
 
 from autograder.catalogue import questions
-from autograder.catalogue.lessons import Lesson, Task, task_lesson
+from autograder.catalogue.lessons import Lesson, LessonError, Task, task_lesson
 from autograder.catalogue.reference import reference, reference_source
 from autograder.catalogue.sources import sources
 from autograder.checking import check_files, plugin
@@ -37,7 +37,9 @@ def check(task: str) -> float:
             "score can be trusted. Grade with `autograder grade`, or start nbgrader where an "
             "nbgrader_config.py calls autograder.lms.nbgrader.configure(get_config())."
         )
-    lesson, student = task_lesson(task), _notebook()
+    if (lesson := _lesson(task)) is None:
+        return 0.0
+    student = _notebook()
     entry = next(entry for entry in lesson.tasks if entry.name == task)
     is_question = task.endswith(questions.KINDS)
     still_open = _still_open(entry, student) if is_question else 0
@@ -56,6 +58,15 @@ def check(task: str) -> float:
     if not still_open:
         attempts.record({task: results}, print)
     return float(sum(result.points for result in results))
+
+
+def _lesson(task: str) -> Lesson | None:
+    """Return the lesson that has this task; where there is none, say what was meant."""
+    try:
+        return task_lesson(task)
+    except LessonError as error:
+        print(f"{str(error)[:1].upper()}{str(error)[1:]}")
+        return None
 
 
 def run_checks(
@@ -91,7 +102,8 @@ def _still_open(task: Task, student: Student) -> int:
 
 def show_reference(task: str) -> None:
     """Show the reference for a task, once an answer of one's own has been checked."""
-    task_lesson(task)
+    if _lesson(task) is None:
+        return
     if not sources():
         print(f"The class edition has no reference for {task}: it is your instructor's to show.")
         return

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import io
 import os
+import pdb
 import pickle
 import socket
 import sys
@@ -162,8 +163,12 @@ def printing_to(stream: TextIO) -> Iterator[None]:
         sys.breakpointhook = hook
 
 
+class WaitsForDebugger(Exception):
+    """A call of `breakpoint()` or `pdb.set_trace()`, where nobody is there to answer."""
+
+
 def _no_debugger(*_: object, **__: object) -> None:
-    raise RuntimeError("it waits for a debugger: take out breakpoint()")
+    raise WaitsForDebugger
 
 
 class Cells:
@@ -188,6 +193,7 @@ class Cells:
         # nobody reads a traceback here, and one of a deep recursion takes seconds to word
         self.shell.showtraceback = _show_nothing  # type: ignore[method-assign]
         builtins.input = lambda prompt="": ""  # nobody is there to answer
+        pdb.set_trace = _no_debugger
 
     def start_here(self) -> None:
         """Take this folder for the one in which the shell was started."""

@@ -11,6 +11,8 @@ class SandboxError(Exception):
 
 UNDEFINED = "is not defined. Did its cell fail, or was it renamed?"
 UNWRITTEN = "is not written yet."
+DEBUGGER = "WaitsForDebugger"
+"""What is raised where a debugger would wait for someone."""
 
 
 class StudentError(Exception):
@@ -49,4 +51,6 @@ class StudentError(Exception):
         if kind == "WireError":
             return f"Your code returned {text or 'something'}, which cannot be graded."
         place = f" ({where})" if where else ""
+        if kind == DEBUGGER:
+            return f"Your code waits for a debugger: take out breakpoint() or set_trace(){place}"
         return f"Your code raised {kind}{': ' if text else ''}{text}{place}"

@@ -260,10 +260,12 @@ def test_experiments_of_one_s_own_cost_no_answer_its_time(graded, monkeypatch):
     assert "Left out but for imports and definitions: cells 1 to 5." in " ".join(score.problems)
 
 
-def test_a_debugger_that_was_left_in_is_named(graded):
-    answer = "def lora_forward(x, *others, bias=None):\n    breakpoint()\n    return x"
-    checks = graded([answer]).tasks[0].checks
-    assert "take out breakpoint() (lora_forward, cell 1, line 2)" in checks[0].message
+@pytest.mark.parametrize("call", ["breakpoint()", "__import__('pdb').set_trace()"])
+def test_a_debugger_that_was_left_in_is_named(graded, call):
+    answer = f"def lora_forward(x, *others, bias=None):\n    {call}\n    return x"
+    message = graded([answer]).tasks[0].checks[0].message
+    take_out = "Your code waits for a debugger: take out breakpoint() or set_trace()"
+    assert message == f"{take_out} (lora_forward, cell 1, line 2)"
 
 
 def test_scratch_cells_cost_nothing(graded):

@@ -46,6 +46,7 @@ def executed(data):
         "progress()",
         "from autograder import progress; progress() or 'a function still'",
         "check('lora_foward')",
+        "show_reference('lora_foward')",
         "judged = dict.fromkeys('abcdefghijklmnop')",
         "check('lora_statements')",
         "show_reference('lora_statements')",
@@ -119,9 +120,12 @@ def test_checks_draw_from_no_stream_of_the_notebook(executed):
     assert executed[source] == []
 
 
-def test_an_unknown_task_names_the_nearest(executed):
-    [output] = executed["check('lora_foward')"]
-    assert output.ename == "LessonError" and "did you mean lora_forward" in output.evalue
+def test_an_unknown_task_is_one_line_that_names_the_nearest(executed):
+    said, points = executed["check('lora_foward')"]
+    assert said.text == "There is no task 'lora_foward'; did you mean lora_forward?\n"
+    assert points.data["text/plain"] == "0.0"
+    [said] = executed["show_reference('lora_foward')"]
+    assert said.text.count("\n") == 1 and "lora_forward" in said.text
 
 
 def test_each_attempt_is_recorded(executed, data):
