@@ -6,7 +6,7 @@ include scripts/venv.mk
 READY_DEV := .venv/.ready-dev
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: grade test check build solutions bench lock clean
+.PHONY: grade test check build solutions bench mutants lock clean
 
 $(READY_DEV): $(READY) requirements-dev.lock
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup dev
@@ -36,6 +36,9 @@ bench: $(READY)  ## Measure verdicts, references, throughput and watching, three
 	@python benchmarks/throughput.py --json build/bench/throughput.json
 	@python benchmarks/watch.py --json build/bench/watch.json
 	@python benchmarks/table.py build/bench
+
+mutants: $(READY_DEV)  ## Grade what mutation makes of every reference, an hour or two: what do the checks let through?
+	@python -m scripts.mutants $(MUTANTS)
 
 lock: $(READY_DEV)  ## Renew both locks from pyproject.toml, and ask whether each package has its wheels
 	@$(LOCK) --upgrade pyproject.toml --output-file requirements.lock
