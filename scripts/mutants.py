@@ -2,8 +2,8 @@
 
 ``make mutants``, or ``python -m scripts.mutants --lesson lora --task lora_linear --jobs 2``. Each
 mutant (`scripts/mutation.py`) is the reference's notebook with one place of one task changed. It is
-graded as a submission is, in the sandbox, on its task alone: by the visible checks, and where it
-keeps their points by the hidden ones, too. It is killed when it loses any point.
+graded as a submission is, in the sandbox: by the visible checks of its task, and while it keeps all
+points by the hidden ones, and by the other tasks. It is killed when it loses any point.
 What cannot lose one, because it does the same or breaks no promise of the docstring, is recorded
 with the reason in ``tests/submissions/LESSON/equivalents.toml``:
 
@@ -28,7 +28,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -101,9 +101,8 @@ class Outcome:
     lesson: str
     task: str
     mutants: int
-    killed: int
-    visible: int
-    """killed by the visible checks"""
+    kills: tuple[int, int, int]
+    """by the task's visible checks, its hidden ones, and by other tasks"""
     equivalent: int
     survivors: Sequence[Mutant]
     stale: Sequence[str]
@@ -112,12 +111,12 @@ class Outcome:
     @property
     def score(self) -> float:
         """The share of those that are not equivalent that are killed."""
-        return self.killed / max(1, self.killed + len(self.survivors))
+        return sum(self.kills) / max(1, self.mutants - self.equivalent)
 
 
 def is_killed(score: Score) -> bool:
-    """Whether a mutant has lost a point: one that hangs or crashes has."""
-    return score.status != "graded" or score.points < score.max_points
+    """Whether a mutant has lost a point: one that hangs has, one that was not graded has not."""
+    return score.status == "timeout" or score.points < score.max_points
 
 
 def judged(
@@ -132,20 +131,23 @@ def judged(
         ])): mutant
         for number, mutant in enumerate(found)
     }  # fmt: skip
-    options = Options(seed=seed, lesson=lesson, tasks=(task,))
-    killed, seen = set[Key](), 0
-    for hidden in (False, True):
-        left = [Path(path) for path, mutant in paths.items() if key(mutant) not in killed]
+    record = recorded(lesson).get(task, {})
+    others = tuple(other for other in tasks_of(lesson, None) if other != task)
+    killed, kills = set[Key](), []
+    for tasks, hidden in (((task,), False), ((task,), True), (others, True)):
+        known = killed | record.keys() if tasks == others else killed
+        left = [Path(path) for path, mutant in paths.items() if key(mutant) not in known]
+        options = Options(seed=seed, lesson=lesson, tasks=tasks, hidden=hidden)
+        before = len(killed)
         with (
-            Pool(lambda: sandbox, replace(options, hidden=hidden), jobs) as pool,
+            Pool(lambda: sandbox, options, jobs) as pool,
             console.progress(len(left), done=0) as advance,
         ):
             for score in pool.grade(left):
                 advance(score)
                 if is_killed(score):
                     killed.add(key(paths[score.submission]))
-                    seen += not hidden
-    record = recorded(lesson).get(task, {})
+        kills.append(len(killed) - before)
     made = {key(mutant) for mutant in found}
     stale = [
         f"{task}: recorded as equivalent, but {said}: {where}\n{change}"
@@ -158,27 +160,26 @@ def judged(
     ]
     survivors = [m for m in found if key(m) not in killed and key(m) not in record]
     equivalent = len(made & record.keys() - killed)
-    return Outcome(lesson, task, len(found), len(killed), seen, equivalent, survivors, stale)
+    return Outcome(lesson, task, len(found), tuple(kills), equivalent, survivors, stale)
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """Print the mutation score by task and lesson."""
+    """Print the mutation score by task and lesson, and which checks killed how many."""
     table = Table(title="Mutation score", title_justify="left")
-    for name in ("lesson", "task"):
-        table.add_column(name)
-    for name in ("mutants", "killed", "by visible checks", "equivalent", "surviving", "score"):
-        table.add_column(name, justify="right")
+    table.add_column("task")
+    for name in ("mutants", "visible", "hidden", "others", "equivalent", "survive", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
     for lesson in dict.fromkeys(each.lesson for each in outcomes):
         its = [each for each in outcomes if each.lesson == lesson]
-        fields = ("mutants", "killed", "visible", "equivalent")
-        counts = [sum(getattr(each, name) for each in its) for name in fields]
-        whole = Outcome(lesson, "all", *counts, [m for each in its for m in each.survivors], ())
+        whole = Outcome(
+            lesson, lesson, sum(each.mutants for each in its),
+            tuple(map(sum, zip(*(each.kills for each in its), strict=True))),
+            sum(each.equivalent for each in its), [m for each in its for m in each.survivors], (),
+        )  # fmt: skip
         for each in (*its, whole):
-            table.add_row(
-                lesson, each.task, str(each.mutants), str(each.killed), str(each.visible),
-                str(each.equivalent), str(len(each.survivors)), f"{each.score:.1%}",
-                end_section=each is whole,
-            )  # fmt: skip
+            counts = (each.mutants, *each.kills, each.equivalent, len(each.survivors))
+            row = (each.task, *map(str, counts), f"{each.score:.1%}")
+            table.add_row(*row, end_section=each is whole)
     Console().print(table)
 
 
@@ -204,14 +205,15 @@ def main(only: str | None, task: str | None, jobs: int, seed: int) -> None:  # n
             for lesson, name in chosen:
                 click.echo(f"{lesson}: {name}", err=True)
                 place = Path(folder) / name
-                outcomes.append(judged(lesson, name, Borrowed(sandbox), jobs, seed, place))
+                outcome = judged(lesson, name, Borrowed(sandbox), jobs, seed, place)
+                outcomes.append(outcome)
+                for text in (
+                    *(as_record(name, each) for each in outcome.survivors),
+                    *outcome.stale,
+                ):
+                    click.echo(text)
         except KeyboardInterrupt:
             interrupted = True
-    for each in outcomes:
-        for mutant in each.survivors:
-            click.echo(as_record(each.task, mutant))
-        for line in each.stale:
-            click.echo(line)
     show(outcomes)
     if interrupted:
         click.echo("Interrupted: the tasks above are all that were finished.", err=True)

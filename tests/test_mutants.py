@@ -109,6 +109,8 @@ def test_survivors_and_stale_records_are_told_and_make_the_exit_code_1(tmp_path,
         mutation.Mutant("", "-a\n+right", 1, right),
     ]
     monkeypatch.setattr(mutation, "mutants", lambda cell: made)
+    graded = ["lora_numbers", "lora_statements"]  # of the lesson, so that it takes a second
+    monkeypatch.setattr(mutants, "tasks_of", lambda lesson, only: [only] if only else graded)
     call = ["--lesson", "lora", "--task", "lora_numbers", "--jobs", "1"]
 
     ended = CliRunner().invoke(mutants.main, call)
