@@ -189,6 +189,37 @@ def attack():
 }
 
 
+LEAVES_OR_SEEMS_KILLED = {
+    "clone": """
+import ctypes, os, platform, signal
+def attack():
+    number = 56 if platform.machine() == "x86_64" else 220
+    if os.fork() == 0:
+        flags = 0x8000 | int(signal.SIGCHLD)  # CLONE_PARENT
+        pid = ctypes.CDLL(None).syscall(number, flags, 0, 0, 0, 0)
+        os._exit(7 if pid > 0 else 0)
+    return 7 in (os.waitstatus_to_exitcode(os.wait()[1]), os.waitstatus_to_exitcode(waited()))
+def waited():
+    try:
+        return os.wait()[1]
+    except ChildProcessError:
+        return 0
+""",
+    "prlimit64": """
+import resource
+def attack():
+    resource.setrlimit(resource.RLIMIT_CPU, (1000, 1000))
+    return True
+""",
+}
+
+
+@pytest.mark.parametrize("call", LEAVES_OR_SEEMS_KILLED)
+def test_the_filter_refuses_to_leave_the_tree_and_to_be_killed_by_the_kernel(sandbox, call):
+    assert not got_through(sandbox, LEAVES_OR_SEEMS_KILLED[call])
+    assert got_through(Unfiltered(sandbox, call), LEAVES_OR_SEEMS_KILLED[call])
+
+
 @pytest.mark.parametrize("call", WORKS_FOR_WHO_IS_STOPPED)
 def test_the_filter_refuses_what_continues_the_stopped_or_works_for_them(sandbox, call):
     assert not got_through(sandbox, WORKS_FOR_WHO_IS_STOPPED[call])

@@ -5,10 +5,13 @@ take of it does not count. Linux only; elsewhere all of it counts.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
 from autograder.sandbox.freezer import cpu_seconds, tree
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Clock:
@@ -46,4 +49,14 @@ def _used_and_waited(pid: int) -> tuple[float, dict[int, float]]:
                 with contextlib.suppress(OSError, IndexError):
                     text = (thread / "schedstat").read_text(encoding="ascii")
                     waited[int(thread.name)] = int(text.split()[1]) / 1e9
-    return sum(map(cpu_seconds, processes)), waited
+    return sum(cpu_seconds(each) + _of_ended(each) for each in processes), waited
+
+
+def _of_ended(pid: int) -> float:
+    """Return the seconds of the CPU that a process's children used that have ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    user, system = text.rpartition(")")[2].split()[13:15]
+    return (int(user) + int(system)) / _TICKS

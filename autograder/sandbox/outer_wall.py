@@ -78,8 +78,11 @@ HIDING = (8, 20, 21)
 """MADV_FREE, MADV_COLD and MADV_PAGEOUT: pages that have been touched would seem untouched."""
 CACHESTAT = 451
 """The call's number on every architecture: libseccomp knows its name from 2.6 on."""
-NAMESPACE_FLAGS = 0x7E020000 | 0x80
-"""Every CLONE_NEW* flag that `clone` takes."""
+CLONE_FLAGS = 0x7E020000 | 0x80 | 0x8000
+"""Every CLONE_NEW* flag that `clone` takes, and CLONE_PARENT: a sibling is in nobody's tree."""
+KILLING = (0, 15)
+"""RLIMIT_CPU and RLIMIT_RTTIME, by which the kernel would kill even the first of its namespace, as
+only somebody outside can else."""
 
 
 def seccomp_program(sockets: bool = True) -> bytes:
@@ -111,13 +114,16 @@ def seccomp_program(sockets: bool = True) -> bytes:
     rules.add_rule(seccomp.ERRNO(38), "clone3")  # ENOSYS
     for bit in range(32):
         flag = 1 << bit
-        if NAMESPACE_FLAGS & flag:
+        if CLONE_FLAGS & flag:
             rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
     wake = signal.SIGCONT  # by a file that has changed, a parent's end, a child's
     rules.add_rule(denied, "fcntl", is_int(1, F_SETSIG))
     pdeathsig = is_int(0, inner_wall.PR_SET_PDEATHSIG)
     rules.add_rule(denied, "prctl", pdeathsig, is_int(1, wake))
     rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CSIGNAL, wake))
+    for limit in KILLING:
+        rules.add_rule(denied, "setrlimit", is_int(0, limit))
+        rules.add_rule(denied, "prlimit64", is_int(1, limit), seccomp.Arg(2, seccomp.NE, 0))
     # Which pages of a file are in memory is seen by all: a word from one submission to the next.
     rules.add_rule(denied, CACHESTAT)
     for name in ("preadv2", "pwritev2"):

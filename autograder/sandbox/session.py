@@ -142,9 +142,9 @@ class Session:
         """
         if self._child is None:
             raise Death("crashed", "The process of your code has ended.")
-        self._child.freezer.pin(cpu)
         self._held_still = True
         self._freeze()
+        self._child.freezer.pin(cpu)  # once it is still: what is being forked has its parent's CPUs
         try:
             yield
         finally:

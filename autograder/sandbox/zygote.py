@@ -28,12 +28,13 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from autograder.sandbox import child, inner_wall
+from autograder.sandbox import child, inner_wall, tensors
 
 CONTROL = 3
 BASE = ("torch", "IPython.core.interactiveshell")
@@ -76,6 +77,7 @@ def main() -> None:
     cells = child.Cells()  # once for all children: it takes 0.04 s
     torch = sys.modules["torch"]
     torch.set_num_threads(1)
+    _send_tensors_by_value()
     # the same start for every submission: one that draws at random gets one score, not several
     random.seed(0)
     sys.modules["numpy"].random.seed(0)
@@ -104,6 +106,21 @@ def main() -> None:
             _parent(mode, cells, msgpack.unpackb(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _send_tensors_by_value() -> None:
+    """Let a data loader's workers send what tensors hold, instead of files that hold it.
+
+    The kernel has only so many open files on their way for a user, and all submissions are one.
+    """
+    sharing = sys.modules["torch"].multiprocessing.reductions.reduce_tensor
+
+    def reduced(tensor: Any) -> tuple[Any, ...]:
+        if tensors.has_bytes(tensor):
+            return tensors.from_bytes, tensors.as_bytes(tensor)
+        return tuple(sharing(tensor))
+
+    ForkingPickler.register(sys.modules["torch"].Tensor, reduced)
 
 
 def _silence_the_package() -> None:

@@ -9,10 +9,11 @@ import time
 import pytest
 
 from autograder.checking.handle import Student
+from autograder.sandbox import clock
 from autograder.sandbox.clock import Clock
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.freezer import idlest_cpu
-from tests.conftest import running
+from tests.conftest import running, settles
 
 CELL = """
 import threading, time
@@ -72,12 +73,22 @@ def test_what_takes_its_own_time_is_ended_on_a_busy_machine_too(crowded, way):
         getattr(student, way)(5.0)
 
 
+def test_what_children_used_that_have_ended_counts():
+    code = "import subprocess as s, sys; s.run([sys.executable, '-c', 'for _ in range(9**8): 0'])"
+    process = subprocess.Popen([sys.executable, "-c", f"{code}\nimport time; time.sleep(60)"])
+    before, _ = clock._used_and_waited(process.pid)
+    assert settles(lambda: clock._of_ended(process.pid) > 0.2, 60)
+    assert clock._used_and_waited(process.pid)[0] > before + 0.2
+    process.kill()
+    process.wait()
+
+
 def test_sleep_is_no_loss():
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     time.sleep(0.3)
-    clock = Clock(process.pid)
+    its = Clock(process.pid)
     time.sleep(0.3)
-    assert clock.lost() < 0.1
+    assert its.lost() < 0.1
     process.kill()
     process.wait()
 

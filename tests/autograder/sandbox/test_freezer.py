@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from autograder.sandbox.freezer import Freezer, idlest_cpu
+from autograder.sandbox.freezer import Freezer, idlest_cpu, tree
 from tests.conftest import running
 
 HELPERS = """
@@ -88,6 +88,35 @@ def test_one_cpu_which_the_code_cannot_leave(sides):
     with session.held_still(cpu):
         assert student.affinity() == [cpu]
         assert student.affinity(set(range(64))) == [cpu]
+
+
+ALWAYS_FORKING = """
+import os, time
+
+def start():
+    if os.fork() == 0:
+        while True:
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(60)
+            time.sleep(0.0005)
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+    return True
+"""
+
+
+def test_what_is_being_forked_is_bound_too(sandbox):
+    cpu = max(os.sched_getaffinity(0))
+    for _ in range(8):
+        with running(sandbox, ALWAYS_FORKING) as (student, session):
+            student.start()
+            with session.held_still(cpu):
+                processes = tree(session.pid)
+                assert len(processes) > 1
+                assert {frozenset(os.sched_getaffinity(pid)) for pid in processes} == {
+                    frozenset({cpu})
+                }
 
 
 def undisturbed(session, call):

@@ -406,6 +406,40 @@ def test_an_unused_session_starts_nothing(sandbox):
         _ = Student(session).x
 
 
+LOADER = """
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+def total(kind):
+    row = torch.arange(8, dtype=getattr(torch, kind))
+    data = TensorDataset(row, torch.arange(8)[::2].repeat(2))
+    batches = list(DataLoader(data, batch_size=3, num_workers=1))
+    return sum(float(x.sum() + y.sum()) for x, y in batches)
+"""
+FILES_ON_THEIR_WAY = """
+import os, socket
+held = []
+
+def flood():
+    here = os.open("/dev/null", os.O_RDONLY)
+    try:
+        for _ in range(8):
+            held.append(socket.socketpair())
+            for _ in range(2):
+                socket.send_fds(held[-1][0], [b"x"], [here] * 250)
+    except OSError:
+        return True
+    return False
+"""
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int64"])
+def test_a_data_loader_works_beside_one_who_sends_all_the_files_that_a_user_may(sandbox, kind):
+    with running(sandbox, FILES_ON_THEIR_WAY) as (other, _), running(sandbox, LOADER) as (one, _):
+        assert other.flood()
+        assert one.total(kind) == 28 + 24
+
+
 def test_no_cell_is_left_out_since_a_task_s_time_is_up(sandbox):
     with running(sandbox, "def one():\n    return 1", "def two():\n    return 2") as (
         student,
