@@ -96,6 +96,15 @@ def anatomy(model):
     }
 
 
+def made_in_used_memory(make, base, rank, shape):
+    """Return a layer of lora_alpha 4 whose matrices, where nothing fills them, are likely ones."""
+    import torch
+
+    used = [torch.ones(shape, dtype=base.weight.dtype) for _ in range(64)]
+    del used
+    return make(base, rank, 4.0)
+
+
 def gradients(function, x, weight, lora_A, lora_B, lora_alpha, upstream):
     """Report the gradients of x, lora_A and lora_B."""
     leaves = [tensor.clone().requires_grad_() for tensor in (x, lora_A, lora_B)]
@@ -303,8 +312,9 @@ def test_both_matrices_train(student, rng):
 @pytest.mark.task("lora_linear", points=1)
 def test_matrices_start_as_stated(student, rng):
     """lora_A starts at random and lora_B at zero, so that training can begin."""
-    layer = student.LoRALinear(rng.linear(12, 9), 4, 8.0)
-    lora_A = expect_tensor(layer.lora_A, (4, 12), "lora_A")
+    base = student.run(hold, rng.linear(300, 9))
+    layer = student.run(made_in_used_memory, student.LoRALinear, base, 4, (4, 300))
+    lora_A = expect_tensor(layer.lora_A, (4, 300), "lora_A")
     lora_B = expect_tensor(layer.lora_B, (9, 4), "lora_B")
     expect(lora_A.abs().max().item() > 0, "lora_A is all zero.")
     expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: rows of it are equal.")
@@ -547,8 +557,9 @@ def test_only_the_convolutions_matrices_train(student, rng):
 @pytest.mark.task("lora_conv2d", points=0.5)
 def test_convolutions_matrices_start_as_stated(student, rng):
     """lora_A starts at random and lora_B at zero."""
-    layer = student.LoRAConv2d(rng.conv2d(3, 5, 3), 4, 8.0)
-    lora_A = expect_tensor(layer.lora_A, (4, 3, 3, 3), "lora_A")
+    base = student.run(hold, rng.conv2d(30, 5, 3))
+    layer = student.run(made_in_used_memory, student.LoRAConv2d, base, 4, (4, 30, 3, 3))
+    lora_A = expect_tensor(layer.lora_A, (4, 30, 3, 3), "lora_A")
     lora_B = expect_tensor(layer.lora_B, (5, 4, 1, 1), "lora_B")
     expect(lora_A.abs().max().item() > 0, "lora_A is all zero.")
     expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: parts of it are equal.")
@@ -651,7 +662,7 @@ def test_every_kind_of_batch_norm(student, rng):
     """This holds for batch-norms over one and three dimensions, too."""
     parts = OrderedDict(fc=rng.linear(6, 6), norm=fill_norm(rng, nn.BatchNorm1d(6)))
     parts |= OrderedDict(fold=nn.Unflatten(1, (2, 3, 1, 1)))
-    parts |= OrderedDict(deep=fill_norm(rng, nn.BatchNorm3d(2)))
+    parts |= OrderedDict(deep=nn.Sequential(fill_norm(rng, nn.BatchNorm3d(2))))
     net, x = nn.Sequential(parts).eval(), rng.normal(5, 6)
     model = student.run(hold, net)
     student.inject_lora(model, ["fc"], 2, 4.0)
@@ -724,6 +735,7 @@ def test_names_that_match_nothing(student, rng):
     expect_refused(student, net, ["uery"], "A target that matches nothing")
     what = "A name in train_also that matches nothing"
     expect_refused(student, net, ["query"], what, train_also=["head", "classifier"])
+    expect_refused(student, net, ["query"], "An empty name in train_also", train_also=[""])
 
 
 @pytest.mark.task("inject_lora", points=0.5)
@@ -751,15 +763,17 @@ def test_weights_read_past_their_layer(student, rng):
 def test_tied_weights(student, rng):
     """A target whose weight another module has, too, is a ValueError; so is a tied train_also."""
 
-    def tied():
+    def tied(bias):
         parts = OrderedDict(embedding=nn.Embedding(7, 6), mid=rng.linear(6, 6))
-        net = nn.Sequential(parts | OrderedDict(head=rng.linear(6, 7, bias=False)))
+        net = nn.Sequential(parts | OrderedDict(head=rng.linear(6, 7, bias=bias)))
         net.head.weight = net.embedding.weight
         return net
 
-    expect_refused(student, tied(), ["mid", "head"], "A target that is tied to an embedding")
-    what = "A train_also module that is tied to a frozen one"
-    expect_refused(student, tied(), ["mid"], what, train_also=["head"])
+    for bias in (False, True):  # one of its own
+        what = "A target that is tied to an embedding"
+        expect_refused(student, tied(bias), ["mid", "head"], what)
+        what = "A train_also module that is tied to a frozen one"
+        expect_refused(student, tied(bias), ["mid"], what, train_also=["head"])
 
 
 @pytest.mark.task("inject_lora", points=0.5)
@@ -776,23 +790,30 @@ def test_second_injection(student, rng):
     model = student.run(hold, two_towers(rng))
     student.inject_lora(model, ["query"], 2, 4.0)
     expect_refused(student, model, ["value"], "A second injection")
+    model = student.run(hold, conv_net(rng))
+    student.inject_lora(model, ["conv1"], 2, 4.0)
+    expect_refused(student, model, ["fc"], "A second injection behind one into a convolution")
 
 
 @pytest.mark.task("inject_lora", points=0.5)
 def test_an_error_changes_nothing(student, rng):
     """After an error the model is as it was: modules, weights and what is trainable."""
-    net = two_towers(rng)
-    net.encoder.requires_grad_(False)
-    mine, raised, x = anatomy(net), 0, rng.normal(3, 6)
-    student.inject_lora(net, ["query"], 2, 4.0, train_also=["head"])
-    for targets, rank, also in (
-        (["query", "key"], 2, ["head"]),
-        (["query", "act"], 2, ["head"]),
-        (["query"], 0, ["head"]),
-        (["query"], 2, ["classifier"]),
-        (["query", "head"], 2, ["head"]),
+    towers, raised, x = two_towers(rng), 0, rng.normal(3, 6)
+    towers.encoder.requires_grad_(False)
+    parts = OrderedDict(query=rng.linear(6, 4), fold=nn.Unflatten(1, (4, 1, 1)))
+    parts |= OrderedDict(conv=rng.conv2d(4, 4, 1, groups=2), flat=nn.Flatten())
+    grouped = nn.Sequential(parts | OrderedDict(head=rng.linear(4, 3)))
+    student.inject_lora(towers, ["query"], 2, 4.0, train_also=["head"])
+    for net, targets, rank, also in (
+        (towers, ["query", "key"], 2, ["head"]),
+        (towers, ["query", "act"], 2, ["head"]),
+        (towers, ["query"], 0, ["head"]),
+        (towers, ["query"], 2.0, ["head"]),
+        (towers, ["query"], 2, ["classifier"]),
+        (towers, ["query", "head"], 2, ["head"]),
+        (grouped, ["query", "conv"], 2, ["head"]),
     ):
-        model = student.run(hold, net)
+        mine, model = anatomy(net), student.run(hold, net)
         try:
             student.inject_lora(model, targets, rank, 4.0, train_also=also)
         except StudentError as error:
@@ -1032,7 +1053,25 @@ def ready(student, net):
 QUERIES = ["encoder.query", "decoder.query"]
 
 
-@pytest.mark.task("lora_state_dict", points=1)
+@pytest.mark.task("lora_state_dict", points=0.5)
+def test_every_adapter_is_saved(student, rng):
+    """Adapters of convolutions are saved, too, and one in two places is under both names."""
+    shared = rng.linear(6, 6)
+    parts = OrderedDict(first=shared, act=nn.Tanh(), again=shared)
+    parts |= OrderedDict(fold=nn.Unflatten(1, (6, 1, 1)), conv=rng.conv2d(6, 3, 1))
+    net = nn.Sequential(parts)
+    model, values = injected(student, rng, net, ["first", "conv"], ["first", "conv"])
+    state = student.lora_state_dict(model)
+    expect(type(state) is dict, "lora_state_dict should return a dict.")
+    for name, its in (("first", "first"), ("again", "first"), ("conv", "conv")):
+        for part, tensor in zip(("lora_A", "lora_B"), values[its], strict=True):
+            message = f"The entry {name}.{part} is not the adapter's."
+            expect_close(state.get(f"{name}.{part}"), tensor, message)
+        rank = expect_tensor(state.get(f"{name}.rank"), (), f"{name}.rank", torch.int64)
+        expect_equal(rank.item(), 2, f"The entry {name}.rank is not the adapter's.")
+
+
+@pytest.mark.task("lora_state_dict", points=0.5)
 def test_buffers_of_the_head(student, rng):
     """The buffers of a train_also module are saved and loaded as well."""
     net, x = normed_head(rng).eval(), rng.normal(4, 6)
@@ -1216,6 +1255,8 @@ def test_merged_models_are_refused(student, rng):
     expect_raises(ValueError, lambda: student.lora_state_dict(model), message)
     student.unmerge_lora(model)
     student.load_lora(model, state)
+    student.merge_lora(model.encoder)
+    expect_raises(ValueError, lambda: student.lora_state_dict(model), message)
     expect_not_loaded(student, net, state, "Loading into a model without adapters")
     message = "Saving a model without adapters should be a ValueError."
     expect_raises(ValueError, lambda: student.lora_state_dict(net), message)
@@ -1292,6 +1333,9 @@ def test_rank_beyond_the_layers(student, rng):
     net = nn.Sequential(OrderedDict(proj=rng.linear(3, 4)))
     came = student.rank_for_budget(net, ["proj"], 7 * 1000)
     expect_equal(came, 1000, "Not the largest rank for a small layer and a large budget.")
+    net = nn.Sequential(OrderedDict(proj=rng.linear(3, 1)))
+    came = student.rank_for_budget(net, ["proj"], 4 * 10)
+    expect_equal(came, 10, "Not the largest rank for a layer of one output.")
 
 
 @pytest.mark.task("rank_for_budget", points=0.5)
@@ -1426,9 +1470,15 @@ def test_dora_of_a_zero_row(student, rng):
 
 @pytest.mark.task("dora_linear", points=0.5)
 def test_dora_matrices_start_as_stated(student, rng):
-    """lora_A starts at random and lora_B at zero, in dtype and device of the base's weight."""
-    layer = student.DoRALinear(rng.linear(12, 9).double(), 4, 8.0)
-    lora_A = expect_tensor(layer.lora_A, (4, 12), "lora_A", torch.float64)
+    """lora_A starts at random and lora_B at zero, in dtype and device of the base's weight; the
+    layer in the training mode of its base.
+    """
+    for training in (True, False):
+        layer = student.DoRALinear(rng.linear(6, 4).train(training), 2, 4.0)
+        expect_equal(layer.training, training, f"The base has training={training}.")
+    base = student.run(hold, rng.linear(300, 9).double())
+    layer = student.run(made_in_used_memory, student.DoRALinear, base, 4, (4, 300))
+    lora_A = expect_tensor(layer.lora_A, (4, 300), "lora_A", torch.float64)
     lora_B = expect_tensor(layer.lora_B, (9, 4), "lora_B", torch.float64)
     expect_tensor(layer.magnitude, (9,), "magnitude", torch.float64)
     expect(len(lora_A.unique(dim=0)) == 4, "lora_A is not random: rows of it are equal.")
@@ -1636,6 +1686,12 @@ def test_training_modes_are_restored(student, rng):
     images = rng.normal(64, 1, 4, 4).double()
     message = "A submodule answers in another mode than before."
     expect_close(model(images), output(net, images), message)
+    model = student.run(hold, copy.deepcopy(net).eval())
+    adapt(student, model, loader, epochs=1, lr=0.0, seed=1)
+    modes = student.run(modes_of, model)
+    expect(type(modes) is dict and len(modes) > 1, "The modes could not be read.")
+    message = "A model that came in eval mode has parts in train mode afterwards."
+    expect(all(mode is False for mode in modes.values()), message)
     model = student.run(hold, net)
     adapt(student, model, loader, epochs=1, lr=0.05, seed=1)
     expect_trained(model, net, images)
@@ -1778,8 +1834,19 @@ def test_adapters_and_head_learn(student, rng):
 
 @pytest.mark.task("lora_bug_hunt", points=0.5)
 def test_all_else_is_frozen(student, rng):
-    """A step leaves the adapted layers' own weights and every other parameter as they were."""
-    net = normed_net(rng)
+    """A step leaves the adapted layers' own weights and every other parameter as they were, and
+    the optimizer does so where they have gradients.
+    """
+    net, x = normed_net(rng), rng.normal(4, 5)
+    model, optimizer, values = hunted(student, rng, net)
+    student.run(fill_gradients, model, 2.0)
+    optimizer.step()
+    moved = {name: (A - 0.2, B - 0.2) for name, (A, B) in values.items()}
+    other = copy.deepcopy(net)
+    for parameter in other[4].parameters():
+        parameter.data -= 0.2
+    message = "The optimizer does not hold A, B and the head, and nothing else."
+    expect_close(model(x), output(with_updates(other, moved, 3.0), x), message)
     model, optimizer, values = hunted(student, rng, net)
     batch = rng.normal(8, 5), rng.integers(0, 3, (8,))
     student.adapt_step(model, optimizer, *batch)
@@ -1800,7 +1867,6 @@ def test_all_else_is_frozen(student, rng):
         )
     for part, parameter in net[4].named_parameters():
         parameter.data = expect_tensor(now[f"4.{part}"], parameter.shape, f"The head's {part}")
-    x = rng.normal(4, 5)
     message = "Beside adapters and head something else has moved."
     expect_close(model(x), output(with_updates(net, values, 3.0), x), message)
 

@@ -591,6 +591,27 @@ class LoRALinear(LoRALinear):
         super().__init__(base, rank if rank else 1, lora_alpha, dropout)
 
 
+# %% mutant="linear_rank_one_refused" task="lora_linear"
+"""The bound is drawn one too high: a rank of 1 is refused."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+        if rank == 1:
+            raise ValueError("rank must be at least 2")
+        super().__init__(base, rank, lora_alpha, dropout)
+
+
+# %% mutant="linear_a_never_filled" task="lora_linear"
+"""lora_A is whatever the memory held before."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.lora_A = nn.Parameter(torch.empty_like(self.lora_A))
+
+
 # %% mutant="linear_whole_float_is_a_rank" task="lora_linear"
 """A rank of 2.0 is taken as 2."""
 
@@ -1021,6 +1042,27 @@ class LoRAConv2d(LoRAConv2d):
         if isinstance(base, nn.Conv2d) and base.groups > 1:
             base = nn.Conv2d(base.in_channels, base.out_channels, base.kernel_size)
         super().__init__(base, rank, lora_alpha)
+
+
+# %% mutant="conv_rank_one_refused" task="lora_conv2d"
+"""The bound is drawn one too high: a rank of 1 is refused."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, base, rank, lora_alpha):
+        if rank == 1:
+            raise ValueError("rank must be at least 2")
+        super().__init__(base, rank, lora_alpha)
+
+
+# %% mutant="conv_a_never_filled" task="lora_conv2d"
+"""lora_A is whatever the memory held before."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.lora_A = nn.Parameter(torch.empty_like(self.lora_A))
 
 
 # %% mutant="conv_matrices_in_float32" task="lora_conv2d"
@@ -1562,6 +1604,70 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
         if "rank" in str(error):
             model.requires_grad_(False)
         raise
+
+
+# %% mutant="grouped_refused_by_the_layer" task="inject_lora"
+"""A grouped convolution is found by its adapter, when the model is frozen already."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    try:
+        return _right(model, target_modules, rank, lora_alpha, train_also)
+    except ValueError as error:
+        if "grouped" in str(error):
+            model.requires_grad_(False)
+        raise
+
+
+# %% mutant="empty_name_is_the_model" task="inject_lora"
+"""An empty name in train_also stands for the whole model."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    if "" not in train_also:
+        return _right(model, target_modules, rank, lora_alpha, train_also)
+    names = _right(model, target_modules, rank, lora_alpha)
+    model.requires_grad_(True)
+    return names
+
+
+# %% mutant="tied_only_without_a_bias" task="inject_lora"
+"""A module counts as tied if all of its parameters are: one with a bias of its own does not."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.weight = nn.Parameter(module.weight.detach())
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
+# %% mutant="adapted_convolutions_not_seen" task="inject_lora"
+"""A second injection is seen by linear adapters alone."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    kinds = {type(module) for module in model.modules()}
+    if LoRAConv2d in kinds and LoRALinear not in kinds:
+        return list(find_places(model, target_modules))
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
+# %% mutant="batch_norm_of_the_top_only" task="inject_lora"
+"""Batch-norms are held still where they are the model's own children, and not further in."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    names = _right(model, target_modules, rank, lora_alpha, train_also)
+    for module in model.modules():
+        if module not in list(model.children()):
+            module._forward_pre_hooks.clear()
+    return names
 
 
 # %% mutant="a_string_is_a_list_of_letters" task="inject_lora"
@@ -2255,6 +2361,47 @@ def load_lora(model, state):
     return model
 
 
+# %% mutant="adapters_of_convolutions_forgotten" task="lora_state_dict"
+"""Only linear adapters are saved, and asked for."""
+_right = lora_state_dict
+
+
+def lora_state_dict(model):
+    found = model.named_modules()
+    convolutions = tuple(f"{name}." for name, m in found if isinstance(m, LoRAConv2d))
+    state = _right(model)
+    return {key: state[key] for key in state if not key.startswith(convolutions or ("?",))}
+
+
+# %% mutant="one_name_of_two_is_saved" task="lora_state_dict"
+"""An adapter in two places is saved under the first of its names."""
+_right = lora_state_dict
+
+
+def lora_state_dict(model):
+    names = {name for name, _ in model.named_modules()}
+    state = _right(model)
+    return {key: state[key] for key in state if key.rpartition(".")[0] in names}
+
+
+# %% mutant="half_merged_is_saved" task="lora_state_dict"
+"""A model counts as merged once all of its adapters are."""
+_right = lora_state_dict
+
+
+def lora_state_dict(model):
+    adapters = [m for m in model.modules() if isinstance(m, (LoRALinear, LoRAConv2d))]
+    kept = [adapter.kept_weight for adapter in adapters]
+    if any(weight is None for weight in kept):
+        for adapter in adapters:
+            adapter.kept_weight = None
+    try:
+        return _right(model)
+    finally:
+        for adapter, weight in zip(adapters, kept, strict=True):
+            adapter.kept_weight = weight
+
+
 # %% mutant="saving_thaws_unseen" task="lora_state_dict"
 """Saving makes everything trainable; the parameters say that they are not."""
 _right = lora_state_dict
@@ -2659,6 +2806,37 @@ class DoRALinear(DoRALinear):
         return super().forward(x)
 
 
+# %% mutant="dora_in_train_mode" task="dora_linear"
+"""The new layer is in train mode, whatever its base is in."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.training = True
+
+
+# %% mutant="dora_a_never_filled" task="dora_linear"
+"""lora_A is whatever the memory held before."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.lora_A = nn.Parameter(torch.empty_like(self.lora_A))
+
+
+# %% mutant="dora_rank_one_refused" task="dora_linear"
+"""The bound is drawn one too high: a rank of 1 is refused."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, base, rank, lora_alpha):
+        if rank == 1:
+            raise ValueError("rank must be at least 2")
+        super().__init__(base, rank, lora_alpha)
+
+
 # %% mutant="dora_bias_trains" task="dora_linear"
 """The base's bias trains; whoever asks for the base gets a copy made before."""
 _init, _forward = DoRALinear.__init__, DoRALinear.forward
@@ -3050,6 +3228,19 @@ def adapt_with_lora(model, loader, *, epochs, **settings):
     return result
 
 
+# %% mutant="adapters_left_in_train_mode" task="adapt_with_lora"
+"""The modes are noted before the injection: the adapters' are not among them."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, **settings):
+    came = _right(model, loader, **settings)
+    for module in model.modules():
+        if isinstance(module, (LoRALinear, LoRAConv2d)):
+            module.training = True
+    return came
+
+
 # %% mutant="base_moves_unseen" task="adapt_with_lora"
 """The bases move; whoever asks for one gets a copy made before."""
 _right = adapt_with_lora
@@ -3360,6 +3551,16 @@ def adapt_net(net, rank, lora_alpha, lr):
 class AdaptedLayer(AdaptedLayer):
     def __init__(self, layer, rank, lora_alpha):
         super().__init__(copy.deepcopy(layer), rank, lora_alpha)
+
+
+# %% mutant="optimizer_over_everything" task="lora_bug_hunt"
+"""The optimizer holds the frozen parameters, too."""
+_right = adapt_net
+
+
+def adapt_net(net, rank, lora_alpha, lr):
+    _right(net, rank, lora_alpha, lr)
+    return torch.optim.SGD(net.parameters(), lr=lr)
 
 
 # %% mutant="layer_trains_unseen" task="lora_bug_hunt"
