@@ -35,6 +35,10 @@ _BINDING = (
 """Statements that run though one before them in their cell has failed."""
 
 
+_BUILTINS = dict(vars(builtins))
+"""As they are before a cell has run."""
+
+
 class Missing(Exception):
     """A name that the submission does not define."""
 
@@ -104,10 +108,10 @@ class Executor:
         if isinstance(error, Missing):
             return {"type": "Missing", "text": str(error), "where": "", "bases": []}
         return {
-            "type": type(error).__name__[:MAX_NAME],
+            "type": _name(type(error)),
             "text": _text(error),
             "where": self._where(error),
-            "bases": [base.__name__[:MAX_NAME] for base in type(error).__mro__[:20]],
+            "bases": [_name(base) for base in type(error).__mro__[:20]],
         }
 
     def _where(self, error: BaseException) -> str:
@@ -130,6 +134,14 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: int) -> object:
         return self._objects[pid]
+
+
+def _name(kind: type) -> str:
+    """A class's name: with its module where it is that of a builtin which the class is not."""
+    name = kind.__name__
+    if _BUILTINS.get(name, kind) is not kind:
+        name = f"{kind.__module__}.{name}"
+    return name[:MAX_NAME]
 
 
 def _text(error: BaseException) -> str:

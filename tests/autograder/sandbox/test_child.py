@@ -137,6 +137,15 @@ def test_an_error_names_exception_text_and_cell(submit):
         assert part in str(error)
 
 
+@pytest.mark.parametrize("base, refused", [("Exception", False), ("ValueError", True)])
+def test_a_class_with_a_builtin_s_name_is_not_the_builtin(submit, base, refused):
+    cell = f"class ValueError({base}):\n    pass\ndef f():\n    raise ValueError('no')"
+    with submit(cell) as student, pytest.raises(StudentError) as caught:
+        student.f()
+    assert caught.value.type_name == "__main__.ValueError"
+    assert ("ValueError" in caught.value.bases) is refused
+
+
 def test_only_the_student_s_own_frames_are_named(submit):
     cell = "import torch\ndef f():\n    return torch.nn.Linear(3, 2)(torch.ones(5))"
     with submit(cell) as student, pytest.raises(StudentError) as caught:
