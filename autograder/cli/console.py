@@ -98,6 +98,12 @@ def filled(problems: Iterable[str], entries: Mapping[Path, object | None]) -> bo
     return well
 
 
+def show_left_out(left_out: Mapping[Path, str]) -> None:
+    """Print which files of the folders were not graded, and why."""
+    for path, why in left_out.items():
+        _err.print(f"[yellow]{_named(path)}: left out[/] {plain(why)}", soft_wrap=True)
+
+
 def show_score(score: Score) -> None:
     """Print one submission's verdict: each requirement, what was seen, the points."""
     for problem in score.problems:

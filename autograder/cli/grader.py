@@ -75,10 +75,11 @@ def grade(
 ) -> None:
     """Grade notebooks: PATHS are files (.ipynb, or .py in percent form) and folders of them.
 
-    Leaves results.jsonl, scores.csv, class.png and feedback/ in --out. With --gradebook, notebooks
-    from elsewhere are copied into the course, class/submitted/STUDENT/LESSON/. Exit code: 0 when
-    every submission was graded, whatever its score; 1 when some could not be; 2 when nothing was
-    run; 130 on Ctrl-C.
+    In a folder every file is graded that is a notebook by its content, a zip with one included;
+    what else lies there is named. Leaves results.jsonl, scores.csv, class.png and feedback/ in
+    --out. With --gradebook, notebooks from elsewhere are copied into the course,
+    class/submitted/STUDENT/LESSON/. Exit code: 0 when every file was graded, whatever its score; 1
+    when some could not be, or were left out; 2 when nothing was run; 130 on Ctrl-C.
 
     With --watch, what is in the folder is graded, then what arrives, and again what changes there.
     Ctrl-C is how that ends: the exit code is 130 only when notebooks are there that are not graded.
@@ -97,7 +98,8 @@ def grade(
         raise click.UsageError("--gradebook is for a run that ends: leave --watch out")
     if watch and container:
         raise click.UsageError("--container is for one submission, and --watch for many")
-    found = [] if watch else notebook.find(paths)
+    handed_in = notebook.Found() if watch else notebook.find(paths)
+    found, left_out = handed_in.notebooks, handed_in.left_out
     if container and (no_sandbox or len(found) > 1):
         raise click.UsageError("--container is for one submission, and excludes --no-sandbox")
     wanted = [lessons.lesson_named(lesson)] if lesson is not None else lessons.catalogue()
@@ -143,16 +145,18 @@ def grade(
     with interruptible():
         if watch:
             scores, left = inbox.grade_arrivals(out, paths[0], options, workers, isolation, resume)
+            left_out = notebook.within(paths[0]).left_out
         else:
             scores = run.grade_into(out, found, options, workers, isolation, resume)
         if scores:
             console.show_class(scores, out, options.seed)
         else:
             click.echo("Nothing was graded.")
+        console.show_left_out(left_out)
         if left:
             text = f"{left} notebooks are not graded. The same command with --resume goes on."
             raise Told(text, INTERRUPTED)
-        well = all(score.status == "graded" for score in scores)
+        well = not left_out and all(score.status == "graded" for score in scores)
         if course is not None:
             well &= console.filled(course.fill(out, [e for e in entries.values() if e]), entries)
     sys.exit(OK if well else BELOW)

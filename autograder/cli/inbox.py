@@ -53,7 +53,7 @@ class Arrivals:
     def look(self) -> Iterator[tuple[Path, str | None]]:
         """Yield each notebook that has settled since, with its digest, or None if it is gone."""
         now = time.monotonic()
-        there = {path: stamp_of(path) for path in notebook.within(self._folder)}
+        there = {path: stamp_of(path) for path in notebook.within(self._folder).notebooks}
         for path in [*there, *(self._seen.keys() - there.keys())]:
             stamp, seen = there.get(path), self._seen.get(path)
             if seen is None or seen.stamp != stamp:
@@ -100,7 +100,7 @@ class Desk:
 
     def left(self) -> int:
         """Return how many notebooks are there whose newest version is not graded."""
-        there = notebook.within(self._folder)
+        there = notebook.within(self._folder).notebooks
         return sum(notebook.digest(path) != self._graded.get(path) for path in there)
 
     def work(self, changes: Changes) -> None:

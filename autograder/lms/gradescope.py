@@ -114,7 +114,7 @@ def the_notebook(submission: Path, lesson: Lesson) -> Path:
         NotebookError: there is none, or it cannot be told which one is meant; for the learner.
     """
     try:
-        found = notebook.find((submission,))
+        found = notebook.find((submission,)).notebooks
     except NotebookError:
         raise NotebookError(f"No notebook was submitted. Submit {lesson.notebook.name}.") from None
     named = [path for path in found if path.name == lesson.notebook.name]

@@ -1,17 +1,21 @@
-"""Finds notebooks in folders, and opens them: the files that were found, and no others."""
+"""Opens notebooks: the files that were found, and no others."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-MAX_BYTES = 40 << 20
+MAX_BYTES = 100 << 20
 """Pictures in outputs are large; what is left without them has bounds of its own."""
+PIECE = 1 << 20
 _FOUND: dict[Path, Path] = {}
 """notebook → the folder that it was found in, without links; processes forked since know it, too"""
 
@@ -20,47 +24,13 @@ class NotebookError(Exception):
     """A file that cannot be graded; the text names it and says what to do."""
 
 
-def find(paths: tuple[Path, ...]) -> list[Path]:
-    """Return the notebooks among `paths`, folders searched, in a stable order.
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Yield a notebook's file, open for reading.
 
     Raises:
-        NotebookError: a path that is not there, or a folder without notebooks.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            if not (inside := within(path)):
-                raise NotebookError(f"{path}: no notebook (*.ipynb) in this folder.")
-            found += inside
-        elif path.is_symlink() or path.exists():
-            _note(path, _real(path.parent))
-            found.append(path)
-        else:
-            raise NotebookError(f"{path}: no such file or folder.")
-    return list(dict.fromkeys(found))
-
-
-def within(folder: Path) -> list[Path]:
-    """Return the notebooks in a folder and below it, without hidden ones, in a stable order."""
-    real = _real(folder)
-    found = sorted(
-        Path(place, name)
-        for place, folders, names in os.walk(folder)
-        for name in (*names, *folders)  # a folder called so is no notebook, and is told of
-        if name.endswith(".ipynb")
-        and not any(part[0] == "." for part in Path(place, name).relative_to(folder).parts)
-    )
-    for path in found:
-        _note(path, real / path.parent.relative_to(folder))  # below what is named, no link counts
-    return found
-
-
-def contents(path: Path) -> bytes:
-    """Return what is in a notebook's file.
-
-    Raises:
-        NotebookError: it cannot be opened, is a link, no regular file or too large, or its folder
-            is no longer the one that it was found in.
+        NotebookError: it cannot be opened, is a link or no regular file, or its folder is no longer
+            the one that it was found in.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -79,30 +49,57 @@ def contents(path: Path) -> bytes:
                 "found. Put the folder itself back, and grade it again."
             )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(MAX_BYTES + 1)
+            yield file
     finally:
         os.close(descriptor)
-    if len(data) > MAX_BYTES:
-        raise NotebookError(
-            f"{path}: larger than {MAX_BYTES >> 20} MB. Clear its outputs and save it again."
-        )
-    return data
+
+
+def pieces(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """Yield what is in a file, piece by piece.
+
+    Raises:
+        NotebookError: there is more than `MAX_BYTES`.
+    """
+    total = 0
+    while piece := file.read(PIECE):
+        total += len(piece)
+        if total > MAX_BYTES:
+            raise NotebookError(
+                f"{path}: larger than {MAX_BYTES >> 20} MB. Clear its outputs and save it again."
+            )
+        yield piece
 
 
 def digest(path: Path) -> str:
     """Return what tells one version of a file from another, even where it cannot be read."""
     try:
-        return hashlib.sha256(contents(path)).hexdigest()
+        with opened(path) as file:
+            made = hashlib.sha256()
+            for piece in pieces(path, file):
+                made.update(piece)
+            return made.hexdigest()
     except NotebookError as error:
         return hashlib.sha256(str(error).encode("utf-8", "replace")).hexdigest()
 
 
-def _note(path: Path, folder: Path) -> None:
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder is one that no learner made: systems, editors and tools leave it.
+
+    Hidden ones (.DS_Store, .ipynb_checkpoints, .git), __MACOSX, __pycache__, Thumbs.db, desktop.ini.
+    """
+    is_hidden = name.startswith(".") and name not in (".", "..")
+    return is_hidden or name.lower() in _LEFT_BY_TOOLS
+
+
+_LEFT_BY_TOOLS = {"__macosx", "__pycache__", "thumbs.db", "desktop.ini"}
+
+
+def note(path: Path, folder: Path) -> None:
     """Keep where a notebook was found, under each of the two ways to write it."""
     _FOUND[path] = _FOUND[folder / path.name] = folder
 
 
-def _real(folder: Path) -> Path:
+def real(folder: Path) -> Path:
     """Return where a folder lies, spelled as `_place` spells it."""
     try:
         descriptor = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)

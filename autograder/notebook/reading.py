@@ -6,10 +6,12 @@ catalogue's. Metadata serves only to find free text, and a heading does where it
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,11 +22,13 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from autograder.notebook.names import defined_names
-from autograder.notebook.opening import NotebookError, contents
+from autograder.notebook import archive, kinds
+from autograder.notebook.lean import TooMuch, lean
+from autograder.notebook.names import defined_names, statements
+from autograder.notebook.opening import NotebookError, opened, pieces
 
 MAX_VALUES = 1_500_000
-"""Texts, numbers, lists and objects in a file, outputs included: each takes memory when parsed."""
+"""Texts, numbers, lists and objects in a file without outputs: each takes memory when parsed."""
 MAX_TEXT = 20 << 20
 """Characters of a file without its outputs."""
 MAX_CELLS, MAX_TAGS = 2_000, 100
@@ -69,7 +73,7 @@ def read(path: Path) -> Submission:
     Raises:
         NotebookError: no such file, not a regular one, too large, or not a notebook.
     """
-    if path.suffix == ".py":
+    if path.suffix.lower() == ".py":
         text = _without_header(_percent(path))
         notebook = _parse(path, lambda: jupytext.reads(text, fmt="py:percent"))
     else:
@@ -83,8 +87,16 @@ def read(path: Path) -> Submission:
     _refuse_crowd(path, cells)
     metadata = _dict(notebook.get("metadata"))
     lesson = _dict(metadata.get("autograder")).get("lesson")
-    made = [_cell(number, _dict(cell)) for number, cell in enumerate(cells, start=1)]
-    return Submission(path, _named(made), lesson if isinstance(lesson, str) else "")
+    made = _named([_cell(number, _dict(cell)) for number, cell in enumerate(cells, start=1)])
+    language = kinds.other_language(metadata)
+    if language and not any(map(_is_python, made)):
+        raise NotebookError(f"{path}: {kinds.of_language(language)}")
+    return Submission(path, made, lesson if isinstance(lesson, str) else "")
+
+
+def _is_python(cell: Cell) -> bool:
+    """Whether a cell is certainly Python: most assignments are another language's, too."""
+    return any(isinstance(each, (ast.FunctionDef, ast.ClassDef)) for each in statements(cell.source))
 
 
 def _bounded(path: Path, text: str) -> str:
@@ -102,7 +114,8 @@ def _refuse_crowd(path: Path, cells: list[Any]) -> None:
 
 def _percent(path: Path) -> str:
     """Return a percent file's text, unless jupytext would take minutes or gigabytes over it."""
-    text = _text(path)
+    with opened(path) as file:
+        text = _text(path, file.read(4 * MAX_PERCENT + 1))
     lines = text.splitlines() if len(text) <= MAX_PERCENT else []
     heads = [line for line in lines if line.lstrip("# \t").startswith("%%")]
     _refuse_crowd(path, heads)
@@ -125,10 +138,9 @@ def _named(cells: list[Cell]) -> list[Cell]:
     return named
 
 
-def _text(path: Path) -> str:
-    data = contents(path)
-    if not data.strip():
-        raise NotebookError(f"{path}: the file is empty. Save the notebook again.")
+def _text(path: Path, data: bytes) -> str:
+    if what := kinds.of_bytes(data):
+        raise NotebookError(f"{path}: {what}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -137,20 +149,19 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _parse(path: Path, parse: Any) -> dict[str, Any]:
-    way = "Open it in Jupyter and save it again."
+def _parse(path: Path, parse: Callable[[], Any]) -> Any:
     logger = logging.getLogger("traitlets")  # nbformat tells it of every oddity; we say our own
     was, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _dict(parse())
+            return parse()
+    except NotebookError:
+        raise
     except RecursionError:
         raise NotebookError(f"{path}: nested too deeply to be a notebook.") from None
-    except json.JSONDecodeError as error:
-        raise NotebookError(f"{path}: not a notebook ({error}). {way}") from None
     except Exception:  # noqa: BLE001 - parsers of hostile files raise anything, in words of their own
-        raise NotebookError(f"{path}: not a notebook as Jupyter writes it. {way}") from None
+        raise NotebookError(f"{path}: not a notebook as Jupyter writes it. {kinds.AGAIN}") from None
     finally:
         logger.disabled = was
 
@@ -161,14 +172,21 @@ def _what_is_graded(path: Path) -> dict[str, Any]:
     Raises:
         NotebookError: it holds too much to be parsed, or is no JSON.
     """
-    text = _text(path)
+    with opened(path) as file, archive.unpacked(path, file) as inside:
+        try:
+            data = lean(pieces(path, inside))
+        except TooMuch as error:
+            raise NotebookError(f"{path}: {error}. Clear its outputs and save it again.") from None
+    text = _text(path, data)
     values = islice(_VALUE.finditer(text), MAX_VALUES + 1)
     if sum(1 for _ in values) > MAX_VALUES:
         raise NotebookError(
-            f"{path}: more than {MAX_VALUES:,} texts, numbers and lists, outputs included. "
+            f"{path}: more than {MAX_VALUES:,} texts, numbers and lists without its outputs. "
             "Clear its outputs and save it again."
         )
-    notebook = _parse(path, lambda: json.loads(text))
+    notebook = _parse(path, lambda: _loaded(path, text))
+    if what := kinds.of_json(notebook):
+        raise NotebookError(f"{path}: {what}")
     sheets = _list(notebook.get("worksheets"))  # before nbformat 4
     _refuse_crowd(path, sheets)
     kept = _of_type(notebook, (int, float, str), "nbformat", "nbformat_minor")
@@ -176,6 +194,13 @@ def _what_is_graded(path: Path) -> dict[str, Any]:
     if sheets:
         kept["worksheets"] = [{"metadata": {}, **_kept_cells(path, sheet)} for sheet in sheets]
     return kept | _kept_cells(path, notebook)
+
+
+def _loaded(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise NotebookError(f"{path}: {kinds.of_broken(text, error)}") from None
 
 
 _VALUE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[^\s"\[\]{},:]++', re.DOTALL)
@@ -220,8 +245,10 @@ def _read_metadata(holder: dict[str, Any]) -> dict[str, Any]:
         "autograder": {"lesson": _dict(metadata.get("autograder")).get("lesson")},
         "nbgrader": {"grade_id": _dict(metadata.get("nbgrader")).get("grade_id")},
         "free_text": metadata.get("free_text"),
+        "kernelspec": _of_type(_dict(metadata.get("kernelspec")), str, "name", "language"),
+        "language_info": _of_type(_dict(metadata.get("language_info")), str, "name"),
     }
-    texts = {name: value for name, value in parts.items() if _is_of_texts(value)}
+    texts = {name: value for name, value in parts.items() if value and _is_of_texts(value)}
     return texts | ({"tags": tags} if tags else {})
 
 

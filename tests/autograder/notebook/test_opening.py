@@ -1,4 +1,4 @@
-"""Finding notebooks, and opening what was found and nothing else."""
+"""Opening what was found and nothing else."""
 
 import os
 import shutil
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder.notebook.opening import NotebookError, contents, digest, find, within
+from autograder.notebook.finding import find, within
+from autograder.notebook.opening import NotebookError, digest
 from autograder.notebook.reading import read
 from tests.conftest import write_notebook
 
@@ -39,37 +40,6 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
         read(tmp_path / "none.ipynb")
 
 
-def test_folders_are_searched_in_a_stable_order(tmp_path):
-    for name in ("b/lora.ipynb", "a/lora.ipynb", "a/.ipynb_checkpoints/lora.ipynb", ".git/x.ipynb"):
-        write_notebook(tmp_path / name, ["x = 1"])
-    (tmp_path / "a/notes.txt").write_text("no notebook")
-    found = find((tmp_path,))
-    assert [str(path.relative_to(tmp_path)) for path in found] == ["a/lora.ipynb", "b/lora.ipynb"]
-    assert find((tmp_path, tmp_path / "a", tmp_path / "a/lora.ipynb")) == found
-
-
-def test_a_folder_called_as_a_notebook_is_told_of(tmp_path):
-    write_notebook(tmp_path / "anna.ipynb" / "lora.ipynb", ["x = 1"])
-    folder, inside = find((tmp_path,))
-    assert read(inside).code
-    with pytest.raises(NotebookError, match="not a file"):
-        read(folder)
-
-
-def test_a_folder_without_notebooks_is_a_sentence(tmp_path):
-    with pytest.raises(NotebookError, match="no notebook"):
-        find((tmp_path,))
-    with pytest.raises(NotebookError, match="no such file"):
-        find((tmp_path / "none",))
-
-
-def test_links_and_pipes_in_a_folder_are_found_and_refused_one_by_one(tmp_path):
-    real = write_notebook(tmp_path / "real.ipynb", ["x = 1"])
-    (tmp_path / "link.ipynb").symlink_to(real)
-    os.mkfifo(tmp_path / "pipe.ipynb")
-    assert len(find((tmp_path,))) == 3
-
-
 # ------------------------------------------------------------------------ what happens in between
 
 
@@ -91,7 +61,7 @@ def swap(folder, target):
 def test_a_folder_that_has_become_a_link_is_refused(inbox, monkeypatch, relative):
     monkeypatch.chdir(inbox.parent)
     top = Path("class") if relative else inbox
-    theirs, mine = find((top,))
+    theirs, mine = find((top,)).notebooks
     seen = digest(mine)
     swap(inbox / "m", "../secret")
     with pytest.raises(NotebookError, match=r"m/deep/lora\.ipynb: its folder was moved"):
@@ -100,12 +70,12 @@ def test_a_folder_that_has_become_a_link_is_refused(inbox, monkeypatch, relative
     with pytest.raises(NotebookError):  # the same file, as the gradebook calls it
         read(inbox / "m" / "deep" / "lora.ipynb")
     assert read(theirs).code
-    assert within(top) == [theirs]
+    assert within(top).notebooks == [theirs]
 
 
 @pytest.mark.parametrize("named", ["m", "m/deep", "m/deep/lora.ipynb"])
 def test_what_is_named_itself_is_held_to_its_place_too(inbox, named):
-    [mine] = find((inbox / named,))
+    [mine] = find((inbox / named,)).notebooks
     assert read(mine).code
     swap(inbox / "m", "../secret")
     with pytest.raises(NotebookError, match="replaced by a link"):
@@ -114,10 +84,10 @@ def test_what_is_named_itself_is_held_to_its_place_too(inbox, named):
 
 def test_a_link_to_another_student_s_folder_is_refused(inbox):
     write_notebook(inbox / "b" / "lora.ipynb", ["x = 2"])
-    _, mine, _ = find((inbox,))
+    _, mine, _ = find((inbox,)).notebooks
     swap(inbox / "b", inbox / "a")
     with pytest.raises(NotebookError):
-        contents(mine)
+        read(mine)
 
 
 def test_a_folder_that_is_named_may_be_reached_by_links(inbox, monkeypatch):
@@ -125,18 +95,18 @@ def test_a_folder_that_is_named_may_be_reached_by_links(inbox, monkeypatch):
     link.symlink_to(inbox)
     monkeypatch.chdir(link)
     for named in (link, link / "m", link / "a" / "lora.ipynb", Path(), Path("a/../m")):
-        assert all(read(path).code for path in find((named,)))
+        assert all(read(path).code for path in find((named,)).notebooks)
 
 
 def test_a_notebook_saved_anew_in_its_place_is_read(inbox):
-    _, mine = find((inbox,))
+    _, mine = find((inbox,)).notebooks
     new = write_notebook(mine.with_name("new.ipynb"), ["x = 2"])
     new.replace(mine)
     assert read(mine).code[0].source == "x = 2"
 
 
 def test_a_folder_that_came_back_is_read_where_it_was(inbox):
-    _, mine = find((inbox,))
+    _, mine = find((inbox,)).notebooks
     (inbox / "m").rename(inbox / "n")
     with pytest.raises(NotebookError, match="cannot be opened"):
         read(mine)
