@@ -55,6 +55,21 @@ class TaskScore:
 
 
 @dataclass(frozen=True)
+class Learner:
+    """Whose a submission is, as far as its folders and file name tell."""
+
+    name: str = ""
+    number: str = ""
+    """the platform's for the student; empty where it tells none"""
+    platform: str = ""
+    """whose layout told it: ``canvas``, ``moodle``, ``blackboard``, ``gradescope``, ``nbgrader``"""
+
+    def __str__(self) -> str:
+        """Return the name, with the number behind it."""
+        return f"{self.name} {self.number}".strip()
+
+
+@dataclass(frozen=True)
 class Score:
     """What one submission earned; `status` is ``graded`` unless grading could not be finished."""
 
@@ -68,6 +83,9 @@ class Score:
     manual_points: float = 0.0
     pending: tuple[dict[str, str], ...] = field(default=())
     """free text that waits for a person: task and text"""
+    name: str = ""
+    """what it is called in its run, as no other is"""
+    student: Learner = Learner()
 
     @property
     def points(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autograder.catalogue import lessons
 from autograder.grading import journal
-from autograder.reporting import feedback
+from autograder.reporting import feedback, submission_names
 from autograder.scores import CheckResult, Figure, Score, TaskScore
 
 HOSTILE = (
@@ -120,12 +120,12 @@ def hostile() -> list[Score]:
 def leave(folder: Path, scores: Sequence[Score], finished: bool = True) -> Path:
     """Write what grading these would have left in `folder`."""
     (folder / "feedback").mkdir(parents=True, exist_ok=True)
+    scores = submission_names.named(scores)
     with journal.Journal(folder) as kept:
         for each in scores:
             kept.add(each)
-    paths = [Path(each.submission) for each in scores]
-    for name, each in zip(feedback.page_names(paths), scores, strict=True):
-        feedback.write_page(folder / "feedback" / f"{name}.html", name, each)
+    for each in scores:
+        feedback.write_page(folder / feedback.page_of(each), each)
     if finished:
         journal.write_csv(folder / journal.SCORES, scores)
     return folder

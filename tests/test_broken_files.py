@@ -8,7 +8,7 @@ import pytest
 
 from autograder.cli import run
 from autograder.grading.score_submission import Options
-from autograder.reporting import feedback
+from autograder.reporting import submission_names
 from autograder.sandbox import launch, session
 from tests.autograder.reporting.test_feedback import ATTRIBUTES, TAGS, Seen
 from tests.conftest import LIMITS, reference_cells, write_notebook
@@ -91,8 +91,8 @@ def test_each_file_has_one_record_and_one_row(graded):
 
 
 def test_each_file_has_one_page_on_which_nothing_runs(graded):
-    out, paths, _ = graded
-    names = feedback.page_names(list(paths.values()))
+    out, _, records = graded
+    names = [submission_names.file_name(record["name"]) for record in records.values()]
     pages = sorted((out / "feedback").iterdir())
     assert [page.name for page in pages] == sorted(f"{name}.html" for name in names)
     for page in pages:

@@ -258,8 +258,8 @@ def test_a_class_report_has_the_elements_of_its_template(folder, scores):
         for each in scores:
             kept.add(each)
     (folder / "feedback").mkdir(exist_ok=True)
-    for name in feedback.page_names([Path(each.submission) for each in scores]):
-        (folder / "feedback" / f"{name}.html").touch()
+    for each in submission_names.named(scores):
+        (folder / feedback.page_of(each)).touch()
     journal.write_csv(folder / journal.SCORES, scores)
     page = report.write(folder, "html", None, pytest.fail).read_text(encoding="utf-8")
     expect_clean(page)
@@ -280,17 +280,14 @@ def test_a_class_report_has_the_elements_of_its_template(folder, scores):
 @fewer(4)
 @given(st.lists(PATHS, min_size=1, max_size=8))
 def test_names_of_pages_and_labels_are_one_s_own(paths):
-    names = feedback.page_names([Path(path) for path in paths])
-    assert len({name.casefold() for name in names}) == len(paths)
-    for name in names:
-        expect_clean(name, allowed="")
-        assert re.fullmatch(r"[\w.-]+", name)
-        assert len(f"{name}.html".encode()) <= 255
-    labels = submission_names.labels([score(path, [[1.0]]) for path in paths])
-    assert len(set(labels.values())) == len(set(paths))
-    for label in labels.values():
+    found = submission_names.names(list(dict.fromkeys(paths)), lambda _: "lora")
+    names = [submission_names.file_name(name) for name, _ in found.values()]
+    assert len({name.casefold() for name in names}) == len(set(paths))
+    for name, (label, _) in zip(names, found.values(), strict=True):
         expect_clean(label, allowed="")
-    assert submission_names.students(dict.fromkeys(paths, "lora")).keys() == set(paths)
+        expect_clean(name, allowed="")
+        assert re.fullmatch(r"[\w. -]+", name)
+        assert len(f"{name}.html".encode()) <= 255
 
 
 # ------------------------------------------------------------------------------------------- tables
@@ -301,11 +298,14 @@ def test_names_of_pages_and_labels_are_one_s_own(paths):
 def test_tables_have_their_columns_and_no_formula(folder, scores):
     journal.write_csv(folder / journal.SCORES, scores)
     tasks = {task.task for each in scores for task in each.tasks}
-    expect_table((folder / journal.SCORES).read_bytes().decode(), 6 + len(tasks))
+    expect_table((folder / journal.SCORES).read_bytes().decode(), 8 + len(tasks))
     expect_table(exports.checks_csv(scores), len(exports.CHECKS_HEAD))
     said = []
     graded = {each.lesson for each in scores if each.lesson}
-    expect_table(exports.canvas_csv(scores, said.append), len(exports.CANVAS_HEAD) + len(graded))
+    expect_table(
+        exports.canvas_csv(submission_names.named(scores), said.append),
+        len(exports.CANVAS_HEAD) + len(graded),
+    )
     for text in said:
         expect_clean(text, allowed="")
 
@@ -344,11 +344,11 @@ def test_exports_are_clean_json(scores):
 @given(scores=CLASSES)
 def test_a_terminal_shows_lines_of_ours_alone(width, scores):
     with terminal(width) as printed:
-        console.show_class(scores, Path(scores[0].submission), seed=1)
-        for each in scores:
+        console.show_class(submission_names.named(scores), Path(scores[0].submission), seed=1)
+        for each in submission_names.named(scores):
             console.show_score(each)
             console.show_recheck(each, replace(scores[0]), 1.0)
-            console.show_arrival(each.submission, each, True, 1)
+            console.show_arrival(each, True, 1)
             console.warn(f"{each.submission}: {each.problems[0]}")
             console.filled(each.problems, {Path(each.submission): None})
     said = printed.getvalue()

@@ -75,7 +75,7 @@ def progress(total: int, done: int) -> Iterator[Callable[[Score], None]]:
         bar.refresh()
 
         def advance(score: Score) -> None:
-            name = _named(Path(score.submission).name)
+            name = _named(score.name)
             bar.update(task, advance=1, description=f"{name} {rounded_down(score.percent)} %")
             bar.refresh()
 
@@ -218,14 +218,12 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         # where there is little room these two are broken, and no figure is left out for them
         whole = name not in ("Submission", "Noticed")
         table.add_column(name, justify=justify, no_wrap=whole, overflow="fold")  # type: ignore[arg-type]
-    for name, score in zip(
-        feedback.page_names([Path(score.submission) for score in scores]), scores, strict=True
-    ):
+    for score in scores:
         style = "" if score.status == "graded" else "red"
         noticed = plain(textwrap.shorten("".join(score.problems[:1]), 60, placeholder="…"))
         points = f"{score.points:g} / {score.max_points:g}"
         row = (
-            _named(_shortened(name)),
+            _named(_shortened(score.name)),
             score.status,
             points,
             rounded_down(score.percent),
@@ -236,7 +234,7 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
     for score in scores:
         if score.status != "graded":
             reason = plain(score.problems[-1] if score.problems else score.status)
-            name = _named(score.submission)
+            name = _named(score.name)
             _err.print(f"[red]{name}: {score.status}[/] {reason}", soft_wrap=True)
     for name in sorted({score.lesson for score in scores if score.lesson}):
         worth = lessons.lesson_named(name).worth
@@ -261,7 +259,7 @@ def show_watching(folder: Path, graded: int) -> None:
     _out.print(text, soft_wrap=True)
 
 
-def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
+def show_arrival(score: Score, is_newer: bool, left: int) -> None:
     """Print a line for a submission that has just been graded; `left` are still to be."""
     points = f"{score.points:g} / {score.max_points:g} ({rounded_down(score.percent)} %)"
     if score.status != "graded":
@@ -269,7 +267,8 @@ def show_arrival(name: str, score: Score, is_newer: bool, left: int) -> None:
         points = f"[red]{score.status}[/] {plain(problem)}"
     newer = ", its newer version" if is_newer else ""
     more = f" [dim]{left} more to grade[/]" if left else ""
-    text = f"{datetime.now():%H:%M:%S} {_named(name)}{newer}: {points}, {score.seconds:.1f} s{more}"
+    head = f"{datetime.now():%H:%M:%S} {_named(score.name)}{newer}"
+    text = f"{head}: {points}, {score.seconds:.1f} s{more}"
     _out.print(text, soft_wrap=True)
 
 

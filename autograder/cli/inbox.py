@@ -11,17 +11,17 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autograder import files, notebook
 from autograder.cli import console, run
 from autograder.cli.filewatch import Changes, Stamp, stamp_of
-from autograder.grading import journal
+from autograder.grading import journal, preparation
 from autograder.grading.pool import Pool, Unfinished
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
-from autograder.reporting import charts, feedback
+from autograder.reporting import charts, feedback, submission_names
 from autograder.sandbox.errors import SandboxError
 from autograder.scores import Score
 from autograder.text import one_line
@@ -63,6 +63,11 @@ class Arrivals:
                 yield path, notebook.digest(path) if stamp else None
 
     @property
+    def there(self) -> list[Path]:
+        """The notebooks that were there at the last look."""
+        return [path for path, seen in self._seen.items() if seen.stamp]
+
+    @property
     def patience(self) -> float:
         """How many seconds may pass until the next look."""
         return LATER if all(seen.is_told for seen in self._seen.values()) else SOON
@@ -71,7 +76,9 @@ class Arrivals:
 class Desk:
     """Grades what has arrived, first come first served, and keeps all results current."""
 
-    def __init__(self, out: Path, folder: Path, pool: Pool, journal: journal.Journal) -> None:
+    def __init__(
+        self, out: Path, folder: Path, pool: Pool, journal: journal.Journal, options: Options
+    ) -> None:
         """Begin, or go on with what the journal holds.
 
         Raises:
@@ -86,6 +93,7 @@ class Desk:
                     f"{out} holds {one_line(str(path))}, which is not in {folder}. {ways}"
                 )
         self._arrivals = Arrivals(folder, known)
+        self._lesson_of = preparation.lesson_told(options)
         self._graded = _read_versions(out, known)
         """notebook → the digest of the version whose score is in the journal"""
         self._waiting: dict[Path, str] = {}
@@ -149,16 +157,19 @@ class Desk:
         if is_stale:
             return  # what is there now will be noted
         known = self._journal.scores.keys()
-        places = list(dict.fromkeys([*known, score.submission]))
-        name = feedback.page_names(list(map(Path, places)))[places.index(score.submission)]
+        there = list(dict.fromkeys([*known, *map(str, self._arrivals.there), score.submission]))
+        name, student = submission_names.names(there, self._lesson_of, self._journal.names)[
+            score.submission
+        ]
         is_newer = score.submission in known
-        feedback.write_page(self._out / "feedback" / f"{name}.html", name, score)
+        score = replace(score, name=name, student=student)
+        feedback.write_page(self._out / feedback.page_of(score), score)
         self._journal.add(score)
         self._graded[path] = version
         _write_versions(self._out, self._graded)
         self.write_table()
         self._is_drawn = False
-        console.show_arrival(name, score, is_newer, len(self._waiting) + len(self._running))
+        console.show_arrival(score, is_newer, len(self._waiting) + len(self._running))
 
     def write_table(self) -> None:
         """Write the scores as a table."""
@@ -214,7 +225,7 @@ def grade_arrivals(
         Changes((folder,), recursive=True, say=console.warn) as changes,
         run.opened(out, (), hidden, options, workers, isolation, resume) as (pool, journal),
     ):
-        desk = Desk(out, folder, pool, journal)
+        desk = Desk(out, folder, pool, journal, options)
         console.show_watching(folder, len(journal.scores))
         try:
             desk.write_table()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autograder.catalogue.lessons import ROOT
 from autograder.checking import gpu_race
 from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.cli import console
+from autograder.grading import preparation
 from autograder.grading.journal import SCORES, Journal, write_csv
 from autograder.grading.pool import Pool, Unfinished, pool_for
 from autograder.grading.run_settings import write_run
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError
-from autograder.reporting import charts, feedback
+from autograder.reporting import charts, feedback, submission_names
 from autograder.sandbox.errors import SandboxError
 from autograder.scores import Score
 from autograder.text import one_line
@@ -75,7 +77,7 @@ def grade_into(
     folders = {path.parent.resolve() for path in paths}
     with opened(out, paths, folders, options, workers, isolation, resume) as (pool, journal):
         try:
-            _grade_rest(out, paths, pool, journal)
+            _grade_rest(out, paths, pool, journal, options)
             journal.sort([str(path) for path in paths])
             scores = [journal.scores[str(path)] for path in paths]
             write_csv(out / SCORES, scores)
@@ -130,22 +132,22 @@ def _arena(hidden: tuple[Path, ...], isolation: str) -> Arena | Nowhere:
         return Nowhere("Not counted: the GPU does not work in the sandbox.")
 
 
-def _grade_rest(out: Path, paths: Sequence[Path], pool: Pool, journal: Journal) -> None:
+def _grade_rest(
+    out: Path, paths: Sequence[Path], pool: Pool, journal: Journal, options: Options
+) -> None:
     strangers = journal.scores.keys() - {str(path) for path in paths}
     if strangers:
         example = min(strangers)
         ways = "Name the same notebooks as before, in the same way, or leave --resume out."
         raise NotebookError(f"{out} holds {one_line(example)}, which is not among PATHS. {ways}")
-    pages = dict(zip(map(str, paths), feedback.page_names(paths), strict=True))
-    for old in (out / "feedback").glob("*.html"):
-        old.unlink()
-    for submission in journal.scores:  # a page's name depends on those before it: some may be late
-        name, score = pages[submission], journal.whole(submission)
-        feedback.write_page(out / "feedback" / f"{name}.html", name, score)
+    names = submission_names.names(
+        list(map(str, paths)), preparation.lesson_told(options), journal.names
+    )
     left = [path for path in paths if str(path) not in journal.scores]
     with console.progress(len(paths), done=len(paths) - len(left)) as advance:
         for score in pool.grade(left):
-            name = pages[score.submission]
-            feedback.write_page(out / "feedback" / f"{name}.html", name, score)
+            name, student = names[score.submission]
+            score = replace(score, name=name, student=student)
+            feedback.write_page(out / feedback.page_of(score), score)
             journal.add(score)
             advance(score)

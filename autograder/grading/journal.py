@@ -15,7 +15,7 @@ from typing import BinaryIO
 from autograder.files import write_whole
 from autograder.grading.results_format import brief, record, revived
 from autograder.notebook import NotebookError
-from autograder.scores import Score, rounded_down
+from autograder.scores import Learner, Score, rounded_down
 from autograder.text import harmless, one_line
 
 JOURNAL, SCORES = "results.jsonl", "scores.csv"
@@ -101,6 +101,12 @@ class Journal:
             raise
         _flush(self._file)
 
+    @property
+    def names(self) -> dict[str, tuple[str, Learner]]:
+        """What each submission of it is called, and whose it is."""
+        scores = self.scores.items()
+        return {each: (score.name, score.student) for each, score in scores if score.name}
+
     def _recover(self) -> int:
         """Take in the lines that are whole; return where the last of them ends.
 
@@ -142,10 +148,6 @@ class Journal:
         """Put the lines into the order of `submissions`, in one step."""
         self._rewrite({submission: self._line(submission) for submission in submissions})
 
-    def whole(self, submission: str) -> Score:
-        """Return the score of a submission with all that was found, as its line has it."""
-        return revived(self._line(submission))
-
     def _line(self, submission: str) -> bytes:
         start, length = self._places[submission]
         self._file.seek(start)
@@ -184,13 +186,25 @@ def write_csv(path: Path, scores: Sequence[Score]) -> None:
     Where a spreadsheet would take a part of a name for a formula, an apostrophe is before it.
     """
     tasks = list(dict.fromkeys(task.task for score in scores for task in score.tasks))
-    head = ["submission", "lesson", "status", "points", "max_points", "percent", *tasks]
+    head = [
+        "submission",
+        "student",
+        "number",
+        "lesson",
+        "status",
+        "points",
+        "max_points",
+        "percent",
+        *tasks,
+    ]
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(head)
     for score in scores:
         points = {task.task: task.points for task in score.tasks}
-        row = [harmless(one_line(score.submission)), score.lesson, score.status, score.points]
-        row += [score.max_points, rounded_down(score.percent, 1)]
+        whose = (score.submission, score.student.name, score.student.number)
+        row: list[object] = [harmless(one_line(each)) for each in whose]
+        row += [score.lesson, score.status, score.points, score.max_points]
+        row.append(rounded_down(score.percent, 1))
         writer.writerow(row + [points.get(task, "") for task in tasks])
     write_whole(path, table.getvalue().encode())

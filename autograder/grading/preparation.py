@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def needs(paths: Sequence[Path], options: Options) -> Needs:
     for name in lessons:
         texts += check_files.texts(name, options.hidden, options.checks)
     return Needs(tuple(lessons), zygote.named(texts))
+
+
+def lesson_told(options: Options) -> Callable[[str], str]:
+    """Return what says which lesson a submission answers; empty where it is large, or not told."""
+
+    def told(submission: str) -> str:
+        path = Path(submission)
+        with contextlib.suppress(NotebookError, LessonError):
+            return lesson_of(read(path), options.lesson).name if _size(path) <= LARGE else ""
+        return ""
+
+    return functools.cache(told)
 
 
 def _size(path: Path) -> int:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
 from autograder.catalogue import lessons
-from autograder.scores import CheckResult, Figure, Score, TaskScore
+from autograder.scores import CheckResult, Figure, Learner, Score, TaskScore
 
 SCHEMA = 1
 
@@ -33,6 +33,8 @@ def record(score: Score) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "submission": score.submission,
+        "name": score.name,
+        "student": asdict(score.student),
         "lesson": score.lesson,
         "status": score.status,
         "points": score.points,
@@ -77,6 +79,8 @@ def revived(line: bytes) -> Score:
                 {"task": _text(each["task"]), "text": _text(each["text"])}
                 for each in entry["pending"]
             ),
+            name=_text(entry.get("name", "")),
+            student=Learner(**{key: _text(each) for key, each in entry.get("student", {}).items()}),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__} {error}") from None

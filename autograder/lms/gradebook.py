@@ -28,7 +28,8 @@ from autograder.catalogue import lessons, sources
 from autograder.files import write_whole
 from autograder.lms import nbgrader
 from autograder.notebook import NotebookError
-from autograder.reporting import feedback, submission_names
+from autograder.reporting import submission_names
+from autograder.scores import Learner
 
 
 class GradebookError(Exception):
@@ -100,9 +101,10 @@ class Course:
             GradebookError: another notebook is there already and `force` is off.
         """
         answered = {path: self._lesson(path, lesson) for path in paths}
-        whose = submission_names.students(
-            {str(nbgrader.in_place(path)): found.name for path, found in answered.items() if found}
-        )
+        told = {
+            str(nbgrader.in_place(path)): found.name for path, found in answered.items() if found
+        }
+        whose = submission_names.students(told, told.__getitem__)
         entries = {path: self._entry(path, found, whose) for path, found in answered.items()}
         taken = collections.Counter(entry.path for entry in entries.values() if entry)
         entries = {
@@ -124,7 +126,7 @@ class Course:
             return None
 
     def _entry(
-        self, path: Path, lesson: lessons.Lesson | None, whose: Mapping[str, tuple[str, str]]
+        self, path: Path, lesson: lessons.Lesson | None, whose: Mapping[str, Learner]
     ) -> Entry | None:
         place = nbgrader.in_place(path)
         if place.is_relative_to(self.submitted):
@@ -132,7 +134,8 @@ class Course:
             return Entry(place, *parts[:2]) if len(parts) == 3 else None
         if lesson is None:
             return None
-        assignment, student = lesson.notebook.parent.name, feedback.own(whose[str(place)][0])
+        assignment = lesson.notebook.parent.name
+        student = submission_names.file_name(str(whose[str(place)]))
         return Entry(
             self.submitted / student / assignment / f"{lesson.name}.ipynb", student, assignment
         )

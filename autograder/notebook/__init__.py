@@ -2,7 +2,7 @@
 
 from autograder.notebook.finding import Found, find, within
 from autograder.notebook.names import defined_names, qualified_names, statements
-from autograder.notebook.opening import NotebookError, digest
+from autograder.notebook.opening import NotebookError, digest, opened
 from autograder.notebook.reading import Cell, Submission, bare, read
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "defined_names",
     "digest",
     "find",
+    "opened",
     "qualified_names",
     "read",
     "statements",

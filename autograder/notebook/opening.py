@@ -85,7 +85,8 @@ def digest(path: Path) -> str:
 def is_passed_over(name: str) -> bool:
     """Whether a file or folder is one that no learner made: systems, editors and tools leave it.
 
-    Hidden ones (.DS_Store, .ipynb_checkpoints, .git), __MACOSX, __pycache__, Thumbs.db, desktop.ini.
+    Hidden ones (.DS_Store, .ipynb_checkpoints, .git), __MACOSX, __pycache__, Thumbs.db and
+    desktop.ini.
     """
     is_hidden = name.startswith(".") and name not in (".", "..")
     return is_hidden or name.lower() in _LEFT_BY_TOOLS

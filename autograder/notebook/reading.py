@@ -96,7 +96,9 @@ def read(path: Path) -> Submission:
 
 def _is_python(cell: Cell) -> bool:
     """Whether a cell is certainly Python: most assignments are another language's, too."""
-    return any(isinstance(each, (ast.FunctionDef, ast.ClassDef)) for each in statements(cell.source))
+    return any(
+        isinstance(each, (ast.FunctionDef, ast.ClassDef)) for each in statements(cell.source)
+    )
 
 
 def _bounded(path: Path, text: str) -> str:

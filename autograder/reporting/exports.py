@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autograder.files import write_whole
-from autograder.reporting import feedback, measurements, submission_names, summary
-from autograder.scores import CheckResult, Score
+from autograder.reporting import measurements, submission_names, summary
+from autograder.scores import CheckResult, Learner, Score
 from autograder.text import clean, harmless, one_line
 
 CHECKS_HEAD = (
-    "submission", "lesson", "status", "task", "check", "hidden", "requirement", "outcome",
-    "points", "max_points", "message", "seconds", "measured", "reference", "ratio", "required",
+    "submission", "student", "number", "lesson", "status", "task", "check", "hidden", "requirement",
+    "outcome", "points", "max_points", "message", "seconds", "measured", "reference", "ratio",
+    "required",
 )  # fmt: skip
 CANVAS_HEAD = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 POINTS_POSSIBLE = "    Points Possible"
@@ -39,12 +40,16 @@ def checks_csv(scores: Sequence[Score]) -> str:
     """Return a row for each submission and check; what could not be read has one row, and why."""
     rows: list[Sequence[object]] = [CHECKS_HEAD]
     for score in scores:
-        start = (one_line(score.submission), score.lesson, score.status)
+        start = (
+            one_line(score.submission), score.student.name, score.student.number, score.lesson,
+            score.status,
+        )  # fmt: skip
         checks = [check for task in score.tasks for check in task.checks]
         rows += [(*start, *_check_row(check)) for check in checks]
         if not checks:
             blank = [""] * len(CHECKS_HEAD)
-            blank[:3], blank[CHECKS_HEAD.index("message")] = start, " ".join(score.problems)
+            blank[: len(start)] = start
+            blank[CHECKS_HEAD.index("message")] = " ".join(score.problems)
             rows.append(blank)
     return _csv(rows)
 
@@ -78,32 +83,32 @@ def canvas_csv(scores: Sequence[Score], warn: Callable[[str], None]) -> str:
 
     Canvas finds a student by ID (its own number for the user), else by SIS Login ID, else by name.
     A notebook that came out of Canvas's "Download Submissions" bears the first in its file name. Of
-    any other we know the name of its folder, or of its file, and give it as login and as name: call
-    them by the students' logins. What could not be read has no score, which Canvas leaves as it is;
+    any other we know what its folder or file says, and give it as login and as name: call them by
+    the students' logins. What could not be read has no score, which Canvas leaves as it is;
     nor has one of two submissions in a lesson that are one student's, of which `warn` tells. The
     points are those of the checks; a person's for free text are not in them.
     """
     graded = summary.summarise(scores)
-    whose = submission_names.students({score.submission: score.lesson for score in scores})
     read = [score for score in scores if score.status != "unreadable"]
-    counts = collections.Counter((whose[score.submission], score.lesson) for score in read)
+    counts = collections.Counter((score.student, score.lesson) for score in read)
     for (student, lesson), count in counts.items():
         if count > 1:
             warn(
-                f"{one_line(student[0])} has {count} submissions in {lesson}, and Canvas takes one "
-                "score: none of them is in the table. Leave one, or put each student's into a "
+                f"{one_line(str(student))} has {count} submissions in {lesson}, and Canvas takes "
+                "one score: none of them is in the table. Leave one, or put each student's into a "
                 "folder of their own, and grade again."
             )
-    students: dict[tuple[str, str], dict[str, float]] = {}
+    students: dict[Learner, dict[str, float]] = {}
     for score in scores:
-        points = students.setdefault(whose[score.submission], {})
-        if counts[whose[score.submission], score.lesson] == 1:
+        points = students.setdefault(score.student, {})
+        if counts[score.student, score.lesson] == 1:
             points[score.lesson] = score.points
     possible = [max(score.max_points for score in lesson.scores) for lesson in graded]
     rows: list[Sequence[object]] = [(*CANVAS_HEAD, *(lesson.title for lesson in graded))]
     rows.append((POINTS_POSSIBLE, "", "", "", "", *possible))
-    for (who, number), points in students.items():
-        name = one_line(who).replace(
+    for who, points in students.items():
+        number = who.number if who.platform == "canvas" else ""
+        name = one_line(who.name if number else str(who)).replace(
             "Points Possible", "Points-Possible"
         )  # would be taken for that row
         login = "" if number else name
@@ -201,8 +206,8 @@ def write_gradescope(folder: Path, scores: Sequence[Score]) -> None:
     """
     for old in folder.glob("*/results.json"):
         old.unlink()
-    pages = feedback.page_names([Path(score.submission) for score in scores])
-    for name, score in zip(pages, scores, strict=True):
+    for score in scores:
+        name = submission_names.file_name(score.name)
         (folder / name).mkdir(parents=True, exist_ok=True)
         write_results(folder / name / "results.json", gradescope(score))
 

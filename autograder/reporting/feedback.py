@@ -5,8 +5,6 @@ Every text that comes from a submission is escaped by jinja2; a page loads and r
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from autograder.catalogue.points import Points
-from autograder.reporting import measurements
+from autograder.reporting import measurements, submission_names
 from autograder.scores import CheckResult, Score, rounded_down
 from autograder.text import clean
 
@@ -24,11 +22,6 @@ MARKS = {
     "error": "✗ error",
     "not_counted": "– not counted",
 }
-
-MAX_NAME = 80
-"""Bytes of a submission's name, and of its folder's, in the name of its page."""
-_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
-"""Names that are devices' on Windows, whatever their suffix."""
 
 
 def _fit(value: object) -> object:
@@ -94,48 +87,18 @@ def left_out(results: Iterable[CheckResult]) -> float:
     return sum(result.max_points for result in results if result.outcome == "not_counted")
 
 
-def write_page(path: Path, name: str, score: Score) -> None:
-    """Write the feedback page of a submission called `name`."""
+def write_page(path: Path, score: Score) -> None:
+    """Write the feedback page of a submission, which has a name."""
     uncounted = left_out(check for task in score.tasks for check in task.checks)
-    text = render("feedback.html", name=name, score=score, uncounted=uncounted)
+    text = render("feedback.html", name=score.name, score=score, uncounted=uncounted)
     path.write_text(text, encoding="utf-8")
+
+
+def page_of(score: Score) -> str:
+    """Return where in a folder of results the page of a submission is."""
+    return f"feedback/{submission_names.file_name(score.name)}.html"
 
 
 def render(template: str, **values: object) -> str:
     """Return a page, or a part of one: every text in `values` is escaped, and fit for a file."""
     return _pages.get_template(template).render(values)
-
-
-def page_names(paths: Sequence[Path]) -> list[str]:
-    """Return a file name, without suffix, for each submission: short, safe and unique.
-
-    A name depends on those before it, and on none that comes later.
-    """
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        stem = own(path.stem)
-        for name in (stem, f"{own(path.parent.name)}-{stem}"):
-            if name.casefold() not in taken:
-                break
-        number = 2
-        base = name
-        while name.casefold() in taken:
-            name, number = f"{base}-{number}", number + 1
-        taken.add(name.casefold())
-        names.append(name)
-    return names
-
-
-def own(text: str) -> str:
-    """Return a text as a file name that no other text has: one with odd signs gets a number."""
-    kept = safe(text)
-    number = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
-    return kept if kept == text else f"{kept}-{number}"
-
-
-def safe(text: str) -> str:
-    """Return a text as part of a file name, on any system."""
-    kept = re.sub(r"[^\w.-]+", "_", text).strip("._").encode()[:MAX_NAME]
-    name = kept.decode(errors="ignore") or "submission"
-    return f"_{name}" if _RESERVED.match(name) else name

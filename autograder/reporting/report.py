@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,6 +48,7 @@ def write(folder: Path, form: str, out: Path | None, warn: Callable[[str], None]
         OSError: it cannot be read or written.
     """
     found = journal.load(folder)
+    found = replace(found, scores=tuple(submission_names.named(found.scores)))
     if not found.scores:
         raise NotebookError(f"{folder}: nothing is graded yet. Report once it is.")
     if not found.finished:
@@ -159,7 +160,7 @@ def page(found: Results, folder: Path) -> str:
         unreadable=[score for score in found.scores if score.status == "unreadable"],
         isolation=", ".join(sorted({score.isolation for score in found.scores})),
         notice="" if found.finished else unfinished(found),
-        labels=submission_names.labels(found.scores),
+        labels={score.submission: score.name for score in found.scores},
         links=_links(found, folder),
         shortened=error_groups.shortened,
         most_missed=MOST_MISSED,
@@ -188,13 +189,6 @@ def _section(name: str, lesson: LessonSummary) -> _Section:
 
 
 def _links(found: Results, folder: Path) -> dict[str, str]:
-    """Return the submissions' feedback pages, which have the names that `grade` gave them."""
-    if not found.finished:  # its journal is not in the order of the names
-        return {}
-    submissions = [score.submission for score in found.scores]
-    pages = feedback.page_names([Path(submission) for submission in submissions])
-    return {
-        submission: quote(f"feedback/{name}.html")
-        for submission, name in zip(submissions, pages, strict=True)
-        if (folder / "feedback" / f"{name}.html").is_file()
-    }
+    """Return the submissions' feedback pages, where they are there."""
+    pages = {score.submission: feedback.page_of(score) for score in found.scores}
+    return {each: quote(page) for each, page in pages.items() if (folder / page).is_file()}

@@ -1,107 +1,187 @@
-"""What a submission is called: a short name that tells it from the others, and whose it is."""
+"""Whose a submission is, and what it is called in tables, on pages, in exports and gradebooks.
+
+What platforms call the folders and files of their bulk downloads: docs/grader.md.
+"""
 
 from __future__ import annotations
 
 import collections
 import functools
+import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from autograder.catalogue import lessons
-from autograder.scores import Score
+from autograder.notebook import NotebookError, opened
+from autograder.scores import Learner, Score
 from autograder.text import one_line
 
 MAX_LABEL = 60
-"""Characters of a submission's short name."""
+"""Characters of a submission's name."""
+MAX_FILE_NAME = 80
+"""Bytes of it in the name of its page."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
+"""Names that are devices' on Windows, whatever their suffix."""
+
+LessonOf = Callable[[str], str]
+"""submission -> the lesson that it answers, empty where that is not known"""
 
 
-def labels(scores: Sequence[Score]) -> dict[str, str]:
-    """Return a short name for each submission that tells it from the others.
+# -------------------------------------------------------------------------------- what it is called
 
-    Its path without the suffix, and without the folders, and the file name, that all share.
+
+def named(scores: Sequence[Score]) -> list[Score]:
+    """Return scores of one run, each with its name, which those of an older run do not have."""
+    found = names([score.submission for score in scores], _lessons(scores), _known(scores))
+    return [
+        replace(score, name=name, student=student)
+        for score, (name, student) in zip(scores, found.values(), strict=True)
+    ]
+
+
+def _lessons(scores: Iterable[Score]) -> LessonOf:
+    return {score.submission: score.lesson for score in scores}.__getitem__
+
+
+def _known(scores: Iterable[Score]) -> dict[str, tuple[str, Learner]]:
+    return {score.submission: (score.name, score.student) for score in scores if score.name}
+
+
+def names(
+    submissions: Sequence[str],
+    lesson_of: LessonOf,
+    known: Mapping[str, tuple[str, Learner]] | None = None,
+) -> dict[str, tuple[str, Learner]]:
+    """Return for each submission what it is called, which no other is, and whose it is.
+
+    It is called as its student is; of several of one student's, each has what tells it apart behind
+    that. Those that are `known` keep what they have.
     """
-    parts = {score.submission: _parts(score.submission) for score in scores}
-    start = _shared([path[:-1] for path in parts.values()])
-    end = 0 if len(parts) == 1 else _shared([path[start + 1 :][::-1] for path in parts.values()])
-    names: dict[str, str] = {}
-    taken: collections.Counter[str] = collections.Counter()
-    for submission, path in parts.items():
-        name = one_line("/".join(path[start : len(path) - end])) or "submission"
-        name = name if len(name) <= MAX_LABEL else f"…{name[1 - MAX_LABEL :]}"
-        taken[name] += 1
-        names[submission] = name if taken[name] == 1 else f"{name} ({taken[name]})"
-    return names
+    known = known or {}
+    whose, places = _placed(submissions, lesson_of)
+    together: dict[Learner, list[str]] = collections.defaultdict(list)
+    for submission in submissions:
+        together[whose[submission]].append(submission)
+    taken = {file_name(name).casefold() for name, _ in known.values()}
+    found = {}
+    for submission in submissions:
+        if submission in known:
+            found[submission] = known[submission]
+            continue
+        student = whose[submission]
+        below = {each: _parts(each)[places[each] + 1 :] for each in together[student]}
+        base = _short(" ".join([str(student), *_telling(below, submission)]))
+        name, number = base, 2
+        while file_name(name).casefold() in taken:
+            name, number = f"{base} {number}", number + 1
+        taken.add(file_name(name).casefold())
+        found[submission] = name, student
+    return found
 
 
-def _parts(submission: str) -> tuple[str, ...]:
-    path = PurePath(submission)
-    return (*path.parts[:-1], path.stem)
+def _telling(below: Mapping[str, tuple[str, ...]], submission: str) -> tuple[str, ...]:
+    """Return the fewest last parts that tell one of a student's submissions from the others."""
+    if len(below) == 1:
+        return ()
+    most = max(map(len, below.values()))
+    for count in range(1, most + 1):
+        ends = [parts[-count:] for parts in below.values()]
+        if len(set(ends)) == len(ends):
+            return below[submission][-count:]
+    return below[submission][-1:]
 
 
-def _shared(paths: Sequence[tuple[str, ...]]) -> int:
-    """Return how many parts all paths begin with."""
-    count = 0
-    for level in zip(*paths, strict=False):
-        if len(set(level)) > 1:
-            break
-        count += 1
-    return count
+def _short(text: str) -> str:
+    name = one_line(text) or "submission"
+    return name if len(name) <= MAX_LABEL else f"…{name[1 - MAX_LABEL :]}"
 
 
-_FROM_CANVAS = re.compile(r"([^_]+)_(?:LATE_)?(\d+)_(\d+)_.+", re.DOTALL)
-"""A file that Canvas's "Download Submissions" wrote: name, user's id, file's id, file's name."""
+def file_name(text: str) -> str:
+    """Return a text as a file name that no other text has: one with odd signs gets a number."""
+    kept = safe(text)
+    number = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    return kept if kept == text else f"{kept}-{number}"
 
 
-def students(lesson_of: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return whose each submission is: a name, and Canvas's number for the user where that is told.
+def safe(text: str) -> str:
+    """Return a text as part of a file name, on any system."""
+    kept = re.sub(r"[^\w. -]+", "_", text).strip("._ ").encode()[:MAX_FILE_NAME]
+    name = kept.decode(errors="ignore").rstrip(". ") or "submission"
+    return f"_{name}" if _RESERVED.match(name) else name
+
+
+# ------------------------------------------------------------------------------------- whose it is
+
+
+def students(submissions: Iterable[str], lesson_of: LessonOf) -> dict[str, Learner]:
+    """Return whose each submission is.
 
     Folders that all share, and those that hold a class each, are passed over. What comes next is a
     student's: a folder, whatever the files in it are called, or a file that lies beside others'.
     Nobody is called as a lesson: anna has anna/lora.ipynb and submitted/anna/04_lora/any.ipynb.
-
-    Args:
-        lesson_of: submission -> the lesson that it answers, empty where that is not known.
+    Which lesson a submission answers is asked only where a folder may be a class's.
     """
-    own = {submission: _own(submission, len(lesson_of) == 1) for submission in lesson_of}
+    return _placed(list(submissions), lesson_of)[0]
+
+
+def _placed(
+    submissions: Sequence[str], lesson_of: LessonOf
+) -> tuple[dict[str, Learner], dict[str, int]]:
+    """Return whose each submission is, and which part of its path says so."""
+    own = {submission: _own(submission, len(submissions) == 1) for submission in submissions}
     depth: dict[str, int] = {}
-    waiting = [(0, list(lesson_of))]
+    waiting = [(0, list(submissions))]
     while waiting:
         level, group = waiting.pop()
         below: dict[str, list[str]] = collections.defaultdict(list)
         for submission in group:
-            below[own[submission][level]].append(submission)
-        are_classes = sum(_is_class(each, lesson_of) for each in below.values())
-        is_shared = len(below) == 1 and len(group) == len(lesson_of)
-        is_passed = is_shared or 2 * are_classes >= len(below)  # not by one who puts in more files
+            below[_parts(submission)[own[submission][level]]].append(submission)
+        is_passed = _is_passed(below, len(group) == len(submissions), lesson_of)
         for members in below.values():
             deeper = [each for each in members if is_passed and level + 1 < len(own[each])]
             depth.update(dict.fromkeys(members, level))
             if deeper:
                 waiting.append((level + 1, deeper))
-    return {
-        submission: _named(submission, own[submission][depth[submission]]) for submission in own
-    }
+    places = {submission: own[submission][depth[submission]] for submission in submissions}
+    return {each: _learner(each, place) for each, place in places.items()}, places
 
 
-def _own(submission: str, is_alone: bool) -> tuple[str, ...]:
-    """Return the parts of a path that may be a student's name; a lone one's may be nbgrader's."""
+def _is_passed(below: Mapping[str, list[str]], are_all: bool, lesson_of: LessonOf) -> bool:
+    """Whether these folders are nobody's: one that all share, or mostly a class's each.
+
+    Not by one who puts in more files, or calls a folder as a platform does.
+    """
+    if 2 * sum(any(each.fullmatch(part) for each in _FOLDERS) for part in below) >= len(below):
+        return False
+    if len(below) == 1 and are_all:
+        return True
+    return 2 * sum(_is_class(each, lesson_of) for each in below.values()) >= len(below)
+
+
+def _own(submission: str, is_alone: bool) -> tuple[int, ...]:
+    """Return which parts of a path may be a student's name; a lone one's may be nbgrader's."""
     parts = _parts(submission)
-    if is_alone and parts[-2:-1] and parts[-2] in _assignments():
-        parts = parts[:-1]
-    own = [part for part in parts if part not in _lesson_names() and part not in ("/", "..")]
-    return tuple(own) or parts[-1:]
+    last = len(parts) - bool(is_alone and parts[-2:-1] and parts[-2] in _assignments())
+    passed = _lesson_names() | {"/", ".."}
+    own = [number for number in range(last) if parts[number] not in passed]
+    return tuple(own) or (len(parts) - 1,)
 
 
-def _is_class(submissions: Sequence[str], lesson_of: Mapping[str, str]) -> bool:
+def _parts(submission: str) -> tuple[str, ...]:
+    """Return the parts of a path, the file's name without what says that it is a notebook."""
+    path = PurePath(submission)
+    at = path.name.lower().find(".ipynb")
+    return (*path.parts[:-1], path.name[:at] if at > 0 else path.stem)
+
+
+def _is_class(submissions: Sequence[str], lesson_of: LessonOf) -> bool:
     """Return whether there are more than one of a lesson."""
-    answered = [lesson_of[each] for each in submissions if lesson_of[each]]
+    if len(submissions) == 1:
+        return False
+    answered = [lesson for lesson in map(lesson_of, submissions) if lesson]
     return len(set(answered)) < len(answered)
-
-
-def _named(submission: str, part: str) -> tuple[str, str]:
-    found = _FROM_CANVAS.fullmatch(part) if part == _parts(submission)[-1] else None
-    return (found[1], found[2]) if found else (part, "")
 
 
 @functools.cache
@@ -112,3 +192,70 @@ def _assignments() -> frozenset[str]:
 @functools.cache
 def _lesson_names() -> frozenset[str]:
     return _assignments() | {lesson.name for lesson in lessons.catalogue()}
+
+
+# ---------------------------------------------------------------------------------------- platforms
+
+_MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_file_?", re.DOTALL)
+_NBGRADER = re.compile(r"(?P<name>[^+]+)\+[^+]+\+\d{4}-\d\d-\d\d [^+]+(?:\+[^+]*)?", re.DOTALL)
+_GRADESCOPE = re.compile(r"submission_\d+")
+_FOLDERS = (_MOODLE, _NBGRADER, _GRADESCOPE)
+_FILES = {
+    "moodle": re.compile(_MOODLE.pattern + r".*", re.DOTALL),
+    "blackboard": re.compile(r".+_(?P<name>[^_]+)_attempt_\d{4}(?:-\d\d){5}(?:_.*)?", re.DOTALL),
+    "canvas": re.compile(
+        r"(?P<name>.+?)_(?:LATE_)?(?P<number>\d+)_\d+_.+|"
+        r"(?:LATE_)?(?P<anonymous>anon_[^_]+)_\d+_.+",
+        re.DOTALL,
+    ),
+}
+
+
+def _learner(submission: str, place: int) -> Learner:
+    """Return whose a submission is, where one part of its path says so."""
+    parts = _parts(submission)
+    part = parts[place]
+    folders = {"moodle": _MOODLE, "nbgrader": _NBGRADER}
+    for platform, pattern in (_FILES if place == len(parts) - 1 else folders).items():
+        if found := pattern.fullmatch(part):
+            told = found.groupdict()
+            name = told["name"] or told.get("anonymous") or part
+            return Learner(name, told.get("number") or "", platform)
+    if _GRADESCOPE.fullmatch(part):
+        return _submitters(Path(*parts[:place])).get(part, Learner(part))
+    return Learner(part)
+
+
+@functools.cache
+def _submitters(folder: Path) -> dict[str, Learner]:
+    """Return whose the folders of Gradescope's export are: the first of a group, by its list."""
+    found: dict[str, Learner] = {}
+    folder_name, told = "", dict[str, str]()
+    for line in _lines(folder / "submission_metadata.yml"):
+        if head := re.fullmatch(r"(submission_\d+)(?:\.\w+)?:\s*", line):
+            folder_name, told = head[1], {}
+        elif (
+            entry := re.fullmatch(r"\s{2,4}(?:- )?\s*:(name|sid): *(.*?)\s*", line)
+        ) and folder_name:
+            told.setdefault(entry[1], _plain(entry[2]))
+            if told.get("name"):
+                found[folder_name] = Learner(told["name"], told.get("sid", ""), "gradescope")
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with opened(path) as file:
+            for line in file:
+                yield line.decode("utf-8", "replace")
+    except NotebookError:  # it was not downloaded with the folders
+        return
+
+
+def _plain(value: str) -> str:
+    """Return a value of YAML's that is one line, without its quotes."""
+    if value[:1] == value[-1:] == '"':
+        return value[1:-1].replace('\\"', '"')
+    if value[:1] == value[-1:] == "'":
+        return value[1:-1].replace("''", "'")
+    return value

@@ -6,6 +6,7 @@ import pytest
 
 from autograder.cli import console
 from autograder.cli.doctor import Finding
+from autograder.reporting.submission_names import named
 from tests.autograder.grading.test_journal import score
 from tests.autograder.reporting.test_feedback import hostile_score, standing
 
@@ -40,7 +41,7 @@ def test_a_score_is_printed_as_it_is(capsys):
 
 def test_a_class_is_printed_with_what_went_wrong(capsys, tmp_path):
     broken = score(ODD, status="unreadable", problems=(ODD,), tasks=(), isolation="nested")
-    console.show_class([score("good.ipynb"), broken], tmp_path, seed=7)
+    console.show_class(named([score("good.ipynb"), broken]), tmp_path, seed=7)
     said = capsys.readouterr()
     expect_harmless(said.out)
     expect_harmless(said.err)
@@ -53,7 +54,7 @@ def test_a_class_is_printed_with_what_went_wrong(capsys, tmp_path):
 def test_a_long_name_takes_no_figure_s_room(capsys, monkeypatch, tmp_path, width):
     monkeypatch.setenv("COLUMNS", str(width))
     long = score("class/" + "n" * 200 + ".ipynb", problems=("It is " + "w" * 100,))
-    console.show_class([score("class/good.ipynb"), long], tmp_path, seed=7)
+    console.show_class(named([score("class/good.ipynb"), long]), tmp_path, seed=7)
     printed = capsys.readouterr().out
     assert printed.count("2.5 / 4") == 2 and printed.count("62") == 2
     assert printed.count("graded") == 2 and printed.count("n" * 9)
@@ -64,11 +65,11 @@ FORGED = "a\nalice: 90 of 90\r\x1b[2J.ipynb"
 
 def test_no_name_makes_a_line_of_its_own(capsys, tmp_path):
     problems = (f"{FORGED} is no notebook.",)
-    lost = score(f"class/{FORGED}", status="unreadable", problems=problems, tasks=())
+    [lost] = named([score(f"class/{FORGED}", status="unreadable", problems=problems, tasks=())])
     console.show_class([lost], tmp_path, seed=7)
     console.show_score(lost)
     console.show_recheck(lost, None, 1.0)
-    console.show_arrival(FORGED, lost, False, 0)
+    console.show_arrival(lost, False, 0)
     console.show_watching(tmp_path / FORGED, 1)
     console.warn(f"{FORGED} is gone")
     console.filled([f"{FORGED}: refused"], {tmp_path / FORGED: None})

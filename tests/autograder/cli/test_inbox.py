@@ -51,7 +51,7 @@ def at(sandbox, monkeypatch, folder, tmp_path):
             Changes((folder,), True, print) as changes,
             run.opened(out, (), (), QUICK, workers, "", resume) as (pool, journal),
         ):
-            desk = inbox.Desk(out, folder, pool, journal)
+            desk = inbox.Desk(out, folder, pool, journal, QUICK)
             desk.work_on = lambda: desk.work(changes)
             yield desk
 
@@ -199,7 +199,7 @@ def test_resume_refuses_another_folder(at, folder, tmp_path):
     with at() as desk:
         works_until(desk, lambda: desk.scores)
         with pytest.raises(NotebookError, match="which is not in"):
-            inbox.Desk(desk._out, tmp_path / "other", desk._pool, desk._journal)
+            inbox.Desk(desk._out, tmp_path / "other", desk._pool, desk._journal, QUICK)
 
 
 def test_odd_files_and_names_end_nothing(at, folder, tmp_path):

@@ -91,7 +91,8 @@ def test_the_table_has_a_row_a_submission_and_a_column_a_task(tmp_path):
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "submission", "lesson", "status", "points", "max_points", "percent", "t",
+        "submission", "student", "number", "lesson", "status", "points", "max_points", "percent",
+        "t",
     ]  # fmt: skip
     assert [row["t"] for row in rows] == ["2.5", ""]
     assert [row["percent"] for row in rows] == ["62.5", "0.0"]
@@ -107,7 +108,9 @@ def test_a_file_name_that_is_no_utf_8_is_written_all_the_same(tmp_path):
 
 def test_an_empty_class_is_a_header(tmp_path):
     journal.write_csv(tmp_path / "scores.csv", [])
-    assert (tmp_path / "scores.csv").read_text().startswith("submission,lesson,status")
+    assert (
+        (tmp_path / "scores.csv").read_text().startswith("submission,student,number,lesson,status")
+    )
 
 
 # ---------------------------------------------------------------------------------------- reading

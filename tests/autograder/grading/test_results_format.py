@@ -1,16 +1,18 @@
 """A score as a line of the results: the schema, and back."""
 
 import json
+from dataclasses import replace
 
 from autograder.grading.results_format import record, revived
+from autograder.scores import Learner
 from tests import classes
 
 
 def test_the_record_is_the_schema_and_nothing_else():
     made = record(classes.score("a/lora.ipynb", [[1, 0.25]]))
     assert list(made) == [
-        "schema", "submission", "lesson", "status", "points", "max_points", "manual_points",
-        "pending", "isolation", "seconds", "problems", "tasks",
+        "schema", "submission", "name", "student", "lesson", "status", "points", "max_points",
+        "manual_points", "pending", "isolation", "seconds", "problems", "tasks",
     ]  # fmt: skip
     assert made["schema"] == 1
     assert (made["points"], made["max_points"]) == (2.5, 4.0)
@@ -27,3 +29,11 @@ def test_the_record_is_the_schema_and_nothing_else():
 def test_a_line_is_read_back_whole():
     score = classes.score(classes.HOSTILE, [[1, 0.25, None], [classes.timed(0.5)]])
     assert revived(json.dumps(record(score)).encode()) == score
+    called = replace(score, name="Anna A 101", student=Learner("Anna A", "101", "moodle"))
+    assert revived(json.dumps(record(called)).encode()) == called
+
+
+def test_a_line_of_before_there_were_names_is_read():
+    score = classes.score("a/lora.ipynb", [[1]])
+    line = {key: value for key, value in record(score).items() if key not in ("name", "student")}
+    assert revived(json.dumps(line).encode()) == score

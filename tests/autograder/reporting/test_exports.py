@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from autograder.reporting import exports
+from autograder.reporting.submission_names import named
 from tests.classes import HOSTILE, check, hostile, score, timed, unreadable, varied
 
 
@@ -32,7 +33,7 @@ def test_the_spreadsheet_has_a_row_a_check():
 
 
 def test_no_cell_of_a_hostile_class_is_a_formula_or_holds_a_control_character():
-    for text in (exports.checks_csv(hostile()), exports.canvas_csv(hostile(), str)):
+    for text in (exports.checks_csv(hostile()), exports.canvas_csv(named(hostile()), str)):
         for row in table(text):
             for cell in row:
                 assert not set(cell) & set("\0\x1b\ud800\u202e")
@@ -59,7 +60,7 @@ def test_canvas_gets_a_row_a_student_and_a_column_a_lesson():
         score("c/smithbob_340934_208490284_lora.ipynb", [[1.0, 1.0]]),
         unreadable("c/emma/lora.ipynb"),
     ]
-    head, possible, *rows = table(exports.canvas_csv(scores, pytest.fail))
+    head, possible, *rows = table(exports.canvas_csv(named(scores), pytest.fail))
     assert head[:5] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
     assert len(head) == 7 and len(set(head)) == 7
     assert possible == ["    Points Possible", "", "", "", "", "2.0", "4.0"]
@@ -76,7 +77,7 @@ def test_canvas_takes_one_score_of_a_student_and_the_others_all_the_same():
         score(f"c/{each}.ipynb", [[1.0]]) for each in ("anna/lora", "anna/more", "bert/lora")
     ] + [score("c/anna/sft.ipynb", [[1.0]], "sft"), score("c/carl/bert.ipynb", [[0.5]])]
     told = []
-    rows = table(exports.canvas_csv(scores, told.append))[2:]
+    rows = table(exports.canvas_csv(named(scores), told.append))[2:]
     assert [(row[0], *row[5:]) for row in rows] == [
         ("anna", "2.0", ""), ("bert", "", "2.0"), ("carl", "", "1.0")
     ]  # fmt: skip
@@ -85,7 +86,7 @@ def test_canvas_takes_one_score_of_a_student_and_the_others_all_the_same():
 
 
 def test_no_name_is_taken_for_the_row_of_points():
-    text = exports.canvas_csv([score("    Points Possible.ipynb", [[1.0]])], pytest.fail)
+    text = exports.canvas_csv(named([score("    Points Possible.ipynb", [[1.0]])]), pytest.fail)
     assert [row[0].strip(" '") for row in table(text)[1:]] == ["Points Possible", "Points-Possible"]
     assert text.count("Points Possible") == 1
 
@@ -150,10 +151,10 @@ def test_gradescope_says_what_could_not_be_read_and_whose_fault_a_broken_check_i
 
 
 def test_gradescope_gets_a_file_a_submission_and_none_of_an_older_run(tmp_path):
-    exports.write_gradescope(tmp_path, varied(3))
+    exports.write_gradescope(tmp_path, named(varied(3)))
     before = {path.parent.name for path in tmp_path.glob("*/results.json")}
     assert len(before) == 4
-    exports.write_gradescope(tmp_path, [score(HOSTILE, [[1.0]], text=HOSTILE)])
+    exports.write_gradescope(tmp_path, named([score(HOSTILE, [[1.0]], text=HOSTILE)]))
     [path] = tmp_path.glob("*/results.json")
     assert json.loads(path.read_bytes())["score"] == 2.0
     assert [each.name for each in path.parent.iterdir()] == ["results.json"]

@@ -1,9 +1,9 @@
 """The pages: every text of a submission is text, whatever it holds."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_a_progress_runs_and_loads_nothing():
 @pytest.mark.parametrize("status", ["graded", "crashed", "timeout", "memory", "unreadable"])
 def test_a_page_runs_and_loads_nothing(tmp_path, status):
     path = tmp_path / "page.html"
-    feedback.write_page(path, MARKUP, hostile_score(status=status))
+    feedback.write_page(path, replace(hostile_score(status=status), name=MARKUP))
     text = path.read_text(encoding="utf-8")
     seen = Seen(text)
     assert seen.tags <= TAGS, seen.tags - TAGS
@@ -98,7 +98,7 @@ def test_a_page_runs_and_loads_nothing(tmp_path, status):
 
 def test_a_page_leads_to_its_tasks_and_nowhere_else(tmp_path):
     path = tmp_path / "page.html"
-    feedback.write_page(path, "lora", classes.score("a", [[1.0], [0.0]], text=MARKUP))
+    feedback.write_page(path, classes.score("a", [[1.0], [0.0]], text=MARKUP))
     text = path.read_text(encoding="utf-8")
     assert re.findall(r'href="([^"]*)"', text) == ["#task-1", "#task-2"]
     assert re.findall(r'id="([^"]*)"', text) == ["task-1", "task-2"]
@@ -106,7 +106,7 @@ def test_a_page_leads_to_its_tasks_and_nowhere_else(tmp_path):
 
 def test_a_page_says_what_was_earned_and_what_waits(tmp_path):
     path = tmp_path / "page.html"
-    feedback.write_page(path, "lora", score())
+    feedback.write_page(path, score())
     text = Seen(path.read_text(encoding="utf-8")).text
     for part in ("2.5 of 4 points", "62 %", "It is.", "✓ passed", "✗ failed", "For a person"):
         assert part in text
@@ -115,14 +115,14 @@ def test_a_page_says_what_was_earned_and_what_waits(tmp_path):
 
 def test_a_page_never_shows_the_name_of_a_check(tmp_path):
     path = tmp_path / "page.html"
-    feedback.write_page(path, "lora", score())
+    feedback.write_page(path, score())
     assert "test_one" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("status", ["crashed", "timeout", "memory"])
 def test_a_page_of_what_could_not_be_finished_says_so(tmp_path, status):
     path = tmp_path / "page.html"
-    feedback.write_page(path, "lora", score(status=status, isolation="none"))
+    feedback.write_page(path, score(status=status, isolation="none"))
     text = Seen(path.read_text(encoding="utf-8")).text
     assert f"Status: {status}." in text
     assert "without a sandbox" in text
@@ -131,7 +131,7 @@ def test_a_page_of_what_could_not_be_finished_says_so(tmp_path, status):
 def test_a_page_of_nothing_is_a_page(tmp_path):
     path = tmp_path / "page.html"
     unreadable = score(lesson="", status="unreadable", tasks=(), pending=(), manual_points=0.0)
-    feedback.write_page(path, "lora", unreadable)
+    feedback.write_page(path, unreadable)
     assert "0 of 0 points" in path.read_text(encoding="utf-8")
 
 
@@ -163,44 +163,6 @@ def result(points, of, hidden, outcome="failed"):
 )  # fmt: skip
 def test_the_verdict_says_what_is_decided_and_what_later(results, worth, said):
     assert feedback.summary(results, worth) == said
-
-
-@pytest.mark.parametrize(
-    "paths, names",
-    [
-        (["a/lora.ipynb"], ["lora"]),
-        (["a/lora.ipynb", "b/lora.ipynb"], ["lora", "b-lora"]),
-        (["a/lora.ipynb", "x/a/lora.ipynb", "y/a/lora.ipynb"], ["lora", "a-lora", "a-lora-2"]),
-        (["a/Lora.ipynb", "b/lora.ipynb"], ["Lora", "b-lora"]),
-        (["../../etc/passwd"], ["passwd"]),
-        (["a/_.ipynb"], ["submission-d2e2ad"]),
-        (["a/<b>&.ipynb"], ["b-b5400d"]),
-        (["a/" + "x" * 300 + ".ipynb"], ["x" * 80 + "-0d4e2c"]),
-        (["a/ alice.ipynb", "a/alice.ipynb"], ["alice-e50d4c", "alice"]),
-        (["a/Émile-2.ipynb", "a/an_na.v1.ipynb"], ["Émile-2", "an_na.v1"]),
-    ],
-    ids=str,
-)
-def test_names_of_pages(paths, names):
-    assert feedback.page_names([Path(path) for path in paths]) == names
-
-
-def test_names_of_pages_are_safe_and_unique_whatever_the_files_are_called():
-    odd = ["/", "..", "a\nb", "con", "\ud800", "é", "é.ipynb", "a b", "a_b", "", "-rf", "-rf"]
-    odd += ["NUL", "nul.tar.gz", "aux.", "com1", "LPT9.x"]
-    names = feedback.page_names([Path(path) for path in odd])
-    assert len({name.casefold() for name in names}) == len(odd)
-    for name in names:
-        assert name and name.encode("utf-8") and not set(name) & set('/\\\n\0<>:"|?*')
-        device = name.partition(".")[0].casefold()
-        assert device not in ("con", "nul", "aux", "com1", "lpt9") and name[-1] not in ". "
-
-
-def test_a_page_keeps_its_name_whoever_comes_later():
-    odd = ["a/alice", "b/alice", "c/ alice", "alice", "d/b-alice", "con", "nul", " alice"]
-    paths = [Path(f"{name}.ipynb") for name in odd]
-    for count in range(len(paths)):
-        assert feedback.page_names(paths)[:count] == feedback.page_names(paths[:count])
 
 
 FIGURE = Figure("speed", 0.004, 0.003, 0.8, 0.75, 0.7, 0.8, 9)
