@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autograder.files import write_whole
-from autograder.reporting import measurements, submission_names, summary
+from autograder.reporting import feedback, measurements, submission_names, summary
 from autograder.scores import CheckResult, Learner, Score
 from autograder.text import clean, harmless, one_line
 
