@@ -25,6 +25,10 @@ class Figure:
     """whether the verdict was clear before the time was up"""
 
 
+CALL = "\n>>> "
+"""Before the call that a visible check's message ends with, to be pasted into a cell."""
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """What came of one check: the record of `results.jsonl`."""

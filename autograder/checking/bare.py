@@ -12,7 +12,9 @@ import sys
 import types
 from typing import Any
 
-FILE, NAME = "<check>", "f"
+from autograder.sandbox.child import CHECK
+
+NAME = "f"
 GLOBALS = {"__name__": NAME}
 """What cloudpickle would take of a module's globals is its name, package and file."""
 _LOADS_CONSTANT = ("LOAD_CONST", "RETURN_CONST", "KW_NAMES", "LOAD_CONST_IMMORTAL")
@@ -27,7 +29,7 @@ def bare_code(code: types.CodeType) -> types.CodeType:
     if _has_docstring(code) and not _uses_first_constant(code):
         constants = (None, *constants[1:])
     return code.replace(
-        co_filename=FILE, co_name=NAME, co_qualname=NAME, co_firstlineno=1,
+        co_filename=CHECK, co_name=NAME, co_qualname=NAME, co_firstlineno=1,
         co_linetable=_one_line(len(code.co_code) // 2), co_consts=constants,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from autograder.checking.handle import Handle, Student
 from autograder.sandbox.errors import StudentError
+from autograder.sandbox.wire import with_article
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -58,7 +59,7 @@ def expect_equal(value: object, expected: object, message: str) -> None:
     if not _same(value, expected):
         is_other = type(value) is not type(expected) and not isinstance(value, Handle)
         kind = f": {type(value).__name__} and not {type(expected).__name__}" if is_other else ""
-        fail(f"{message} (got {short(value)}{kind})")
+        fail(f"{message} (got {short(value)}{kind}{wanted(expected)})")
 
 
 def _same(value: object, expected: object) -> bool:
@@ -79,19 +80,24 @@ def expect_tensor(
     shape: Sequence[int],
     what: str,
     dtype: torch.dtype | None = torch.float32,
+    if_nan: str = "",
 ) -> Tensor:
     """Return `value` if it is a finite tensor of this shape and dtype (None: any dtype).
 
-    `what` begins the message, as in "The output of lora_forward".
+    `what` begins the message, as in "The output of lora_forward"; `if_nan` says of a NaN where it
+    comes from, where the inputs leave no doubt.
     """
     if type(value) is not Tensor:
-        fail(f"{what} should be a tensor, but is {short(value)}.")
+        fail(f"{what} should be a tensor of shape {tuple(shape)}, but is {short(value)}.")
     if tuple(value.shape) != tuple(shape):
         fail(f"{what} should have shape {tuple(shape)}, but has {short(tuple(value.shape))}.")
     if dtype is not None and value.dtype != dtype:
         fail(f"{what} should be {_name(dtype)}, but is {_name(value.dtype)}.")
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        fail(f"{what} holds NaN or infinite values.")
+        which = "NaN" if bool(value.isnan().any()) else "infinite"
+        cause = f" {if_nan}" if if_nan and which == "NaN" else ""
+        holds = f"holds {which} values" if value.dim() else f"is {which}"
+        fail(f"{what} {holds}.{cause}")
     return value
 
 
@@ -106,6 +112,7 @@ def expect_close(
     message: str,
     rtol: float = 1e-4,
     atol: float | None = None,
+    if_nan: str = "",
 ) -> None:
     """Compare with `expected`: type, shape, dtype, finiteness, then the largest difference.
 
@@ -114,7 +121,7 @@ def expect_close(
     """
     expected = expected.detach()
     what = f"{message.rstrip('.:')}: what came"
-    tensor = expect_tensor(value, expected.shape, what, expected.dtype)
+    tensor = expect_tensor(value, expected.shape, what, expected.dtype, if_nan)
     if expected.numel() == 0:
         return
     difference = (tensor.double() - expected.double()).abs().max().item()
@@ -122,14 +129,20 @@ def expect_close(
     tolerance = rtol * size if atol is None else atol
     if not (math.isfinite(size) and difference <= tolerance):
         share = f"{100 * difference / size:.3g} % of the largest value expected" if size else ""
-        fail(f"{message} (off by {share or f'{difference:.2g}'})")
+        off = share or f"{difference:.2g}"
+        fail(f"{message} (off by {off}{_compared(tensor, expected)})")
 
 
 def expect_raises(error: type[Exception], call: Callable[[], Any], message: str) -> None:
-    """Fail with `message` unless the student's code raises `error`, or a subclass of it."""
+    """Fail with `message` unless the student's code raises `error`, or a subclass of it.
+
+    What is not written yet is told as such.
+    """
     try:
         call()
     except StudentError as raised:
+        if raised.is_unwritten:
+            raise
         names = {raised.type_name, *raised.bases}
         if error.__name__ in names or any(_is_builtin(name, error) for name in names):
             return
@@ -214,7 +227,7 @@ def short(value: object) -> str:
     if type(value) is Tensor:
         return f"a tensor of shape {short(tuple(value.shape))}"
     if isinstance(value, Handle):
-        return "an object of another type"
+        return with_article(_tell.get()(value._kind)) if value._kind else with_article("")
     text = f"{value:.6g}" if type(value) is float else _SHORT.repr(value)
     return _tell.get()(text if len(text) <= 60 else f"{text[:57]}…")
 
@@ -225,14 +238,45 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _tell: ContextVar[Callable[[str], str]] = ContextVar("tell", default=str)
 
 
+_open: ContextVar[bool] = ContextVar("open", default=False)
+
+
 @contextlib.contextmanager
-def telling(cut: Callable[[str], str]) -> Iterator[None]:
-    """Have what messages tell of values pass through `cut`."""
-    before = _tell.set(cut)
+def telling(cut: Callable[[str], str], openly: bool = False) -> Iterator[None]:
+    """Have what messages tell of values pass through `cut`.
+
+    `openly`: they say what was expected, too.
+    """
+    before = _tell.set(cut), _open.set(openly)
     try:
         yield
     finally:
-        _tell.reset(before)
+        _tell.reset(before[0])
+        _open.reset(before[1])
+
+
+def wanted(expected: object) -> str:
+    """Return what was expected, behind a comma, for a message that may say it; else nothing."""
+    return f", expected {short(expected)}" if _open.get() else ""
+
+
+def _compared(value: Tensor, expected: Tensor) -> str:
+    """Return what came and was expected, likewise: all of little, else where they differ most."""
+    if not _open.get():
+        return ""
+    if expected.numel() <= 6:
+        return f", expected {_written(expected)}, got {_written(value)}"
+    far = (value.double() - expected.double()).abs()
+    place = [int(i) for i in torch.unravel_index(far.argmax(), far.shape)]
+    at = tuple(place)
+    return f", at {place} expected {_written(expected[at])}, got {_written(value[at])}"
+
+
+def _written(tensor: Tensor) -> str:
+    """Return numbers as nested lists."""
+    if tensor.dim():
+        return f"[{', '.join(map(_written, tensor))}]"
+    return f"{tensor.item():.5g}" if tensor.is_floating_point() else repr(tensor.item())
 
 
 def _name(dtype: torch.dtype) -> str:

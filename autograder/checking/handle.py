@@ -7,6 +7,7 @@ there and comes back as a `Handle`. The sandboxed transport is `sandbox.session.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gc
 import io
@@ -15,7 +16,6 @@ import os
 import sys
 import time
 import types
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ import torch
 from autograder.checking import probes
 from autograder.checking.bare import GLOBALS, bare_code, bare_reduced
 from autograder.checking.disclosure import Disclosure
+from autograder.checking.transcript import Step
 from autograder.sandbox import memory_peak, tensors, wire
 from autograder.sandbox.child import Executor, nowhere, printing_to
 from autograder.sandbox.errors import StudentError
@@ -33,6 +34,8 @@ from autograder.sandbox.reply import outcome_of
 from autograder.sandbox.session import SETTLE
 from autograder.sandbox.settings import FOR_GOOD
 
+MAX_KEPT = 40
+"""Requests of a check that are kept, to be told where it fails."""
 CALL_SECONDS = 5.0
 """The deadline of one call, unless the check's marker says otherwise."""
 
@@ -95,9 +98,9 @@ class InProcess:
 class Handle:
     """An object that stays in the submission's process."""
 
-    def __init__(self, student: Student, key: int) -> None:
-        """Stand for the object number `key` of `student`."""
-        self._student, self._key = student, key
+    def __init__(self, student: Student, key: int, kind: str = "") -> None:
+        """Stand for the object number `key` of `student`, whose class is called `kind`."""
+        self._student, self._key, self._kind = student, key, kind
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it with copies of the arguments; return a copy of the result."""
@@ -124,6 +127,9 @@ class Student:
         self._disclosure: Disclosure | None = None
         self._named: dict[tuple[int, str], Handle] = {}
         """process and name → what it stood for: a check asks for a function once"""
+        self._steps = collections.deque[Step](maxlen=MAX_KEPT)
+        """what the check that runs has asked for last, and what came"""
+        self._keeps_steps = True
 
     def __getattr__(self, name: str) -> Any:
         """Return what the submission calls `name`: plain data, a tensor or a `Handle`."""
@@ -137,13 +143,18 @@ class Student:
             self._named[key] = value
         return value
 
-    def _begin_check(self, seconds: float, disclosure: Disclosure | None) -> None:
+    def _begin_check(
+        self, seconds: float, disclosure: Disclosure | None, keeps_steps: bool = True
+    ) -> None:
         """Give each call `seconds`, tell of exceptions what `disclosure` does, ask for names anew.
 
-        None: tell all of them.
+        None: tell all of them. `keeps_steps`: whether what is asked for and comes is kept, to be
+        told; where time and memory are measured, it is not.
         """
         self._seconds, self._disclosure = seconds, disclosure
         self._named.clear()
+        self._steps.clear()
+        self._keeps_steps = keeps_steps
 
     def _settle(self) -> list[str]:
         """Put the process's settings back; return those that its code has left changed.
@@ -180,6 +191,8 @@ class Student:
         let go of meanwhile makes no room: the rise is from the least that was held.
         """
         try:
+            self._steps.clear()  # what was kept is no memory of the submission's
+            self._keeps_steps = False
             self.run(gc.freeze)  # a collection that happens to be due would touch every object
             pid = self._transport.pid
             before = memory_peak.reset(pid)
@@ -192,8 +205,13 @@ class Student:
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
         request = _pickled((operation, target, args, kwargs))
         try:
-            return self._handles(self._transport.ask(request, self._seconds))
+            value = self._handles(self._transport.ask(request, self._seconds))
+            if self._keeps_steps:
+                self._steps.append(Step(operation, target, args, kwargs, value))
+            return value
         except StudentError as error:
+            if self._keeps_steps:
+                self._steps.append(Step(operation, target, args, kwargs, None))
             if error.type_name == "KeyboardInterrupt" and isinstance(self._transport, InProcess):
                 raise KeyboardInterrupt from None
             if operation == "name" and error.type_name == "Missing":
@@ -204,7 +222,7 @@ class Student:
 
     def _handles(self, value: Any) -> Any:
         if type(value) is wire.Key:
-            return Handle(self, value.number)
+            return Handle(self, value.number, value.kind)
         if type(value) in (list, tuple):
             return type(value)(self._handles(part) for part in value)
         if type(value) is dict:
@@ -221,8 +239,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, types.CodeType):
             return self.dispatch_table[types.CodeType](bare_code(obj))
-        if type(obj) is OrderedDict and not obj and not vars(obj):
-            return OrderedDict, ()  # the same as without this, sooner: a module has a dozen
+        if type(obj) is collections.OrderedDict and not obj and not vars(obj):
+            return (
+                collections.OrderedDict,
+                (),
+            )  # the same as without this, sooner: a module has a dozen
         if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
             return tensors.from_bytes, tensors.as_bytes(obj)
         if isinstance(obj, types.FunctionType):

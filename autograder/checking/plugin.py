@@ -25,10 +25,12 @@ from autograder.checking.check_files import CHECKS
 from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed, Inputs, telling
 from autograder.checking.handle import CALL_SECONDS, InProcess, Student, send_by_value
+from autograder.checking.misuse import misuse
 from autograder.checking.race import Race
+from autograder.checking.transcript import pasted
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.wire import WireError
-from autograder.scores import CheckResult, Figure
+from autograder.scores import CALL, CheckResult, Figure
 
 MAX_MESSAGE = 2_500
 NO_REFERENCE = "The reference is not in this edition: decided at grading."
@@ -114,7 +116,9 @@ class Plugin:
         seconds = _mark(request.node).kwargs.get("seconds", CALL_SECONDS)
         is_hidden = check_files.is_hidden(request.path)
         self._disclosure.begin_check()
-        self._student._begin_check(seconds, self._disclosure if is_hidden else None)
+        is_race = "race" in request.fixturenames
+        disclosure = self._disclosure if is_hidden else None
+        self._student._begin_check(seconds, disclosure, keeps_steps=not is_race)
         return self._student
 
     @pytest.fixture
@@ -213,14 +217,15 @@ class Plugin:
             if isinstance(race := item.stash.get(RACE, None), gpu_race.Nowhere):
                 why = gpu_race.NotCounted(race.reason)  # whatever has become of the submission
             item.runtest = functools.partial(_refuse, why)  # type: ignore[method-assign]
-        cut = self._disclosure.seen if check_files.is_hidden(item.path) else str
+        is_hidden = check_files.is_hidden(item.path)
+        cut = self._disclosure.seen if is_hidden else str
         try:
-            with telling(cut):
+            with telling(cut, openly=not is_hidden):
                 yield
         except CheckFailed as error:
             outcome, share, message = "failed", error.share, str(error)
         except StudentError as error:
-            if error.told is None and check_files.is_hidden(item.path):
+            if error.told is None and is_hidden:
                 error.told = self._disclosure.told
             outcome, share, message = "failed", 0.0, str(error)
         except WireError as error:
@@ -235,12 +240,19 @@ class Plugin:
         except SandboxError as error:
             outcome, share, self.refused = "error", 0.0, error
         except Exception as error:  # noqa: BLE001 - recorded as the check's own error, for the grader
-            outcome, share = "error", 0.0
-            message = f"The check could not make use of what came ({type(error).__name__})."
+            with telling(cut):
+                message = misuse(self._student._steps, error)
+            outcome, share = "failed" if message else "error", 0.0
+            message = (
+                message or f"The check could not make use of what came ({type(error).__name__})."
+            )
+        if outcome == "failed" and not is_hidden and (line := pasted(self._student._steps)):
+            message += CALL + line
         changed = self._student._settle()
         if changed and outcome == "passed":
             outcome, share = "failed", 0.0
             message = f"A call leaves {' and '.join(changed)} changed for all code after it."
+        self._student._steps.clear()
         seconds = time.monotonic() - start
         race = item.stash.get(RACE, None)
         figure = race.figure if race is not None else None

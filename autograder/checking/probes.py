@@ -37,14 +37,18 @@ def item(thing: Any, key: Any) -> Any:
 
 
 def set_parameters(module: nn.Module, **values: Tensor) -> str:
-    """Give parameters of one module new values; return the name of one of another shape, or ""."""
+    """Give parameters of one module new values; return the name of one that cannot have its, or "".
+
+    It is no tensor, or has another shape.
+    """
     import torch
 
     with torch.no_grad():
         for name, value in values.items():
-            if getattr(module, name).shape != value.shape:
+            parameter = getattr(module, name)
+            if not isinstance(parameter, torch.Tensor) or parameter.shape != value.shape:
                 return name
-            getattr(module, name).copy_(value)
+            parameter.copy_(value)
     return ""
 
 

@@ -26,7 +26,7 @@ from autograder.catalogue import lessons
 from autograder.catalogue.points import added
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
-from autograder.scores import CheckResult, Score, rounded_down
+from autograder.scores import CALL, CheckResult, Score, rounded_down
 from autograder.text import one_line, sentence
 
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def show_score(score: Score) -> None:
         table.add_column("", no_wrap=True)
         table.add_column("Requirement", ratio=1)
         table.add_column("Points", justify="right", no_wrap=True)
-        for check in task.checks:
-            lines = [check.message] * bool(check.message)
+        calls, rest = feedback.one_cause(task.checks)
+        for check in rest:
+            message, _, call = check.message.partition(CALL)
+            lines = [message] * bool(message)
+            calls += [f"{check.requirement}{CALL}{call}"] * bool(call)
             if check.figure is not None:
                 lines += measurements.in_text(check.figure)
             seen = "".join(f"\n[dim]{plain(line)}[/]" for line in lines)
@@ -122,6 +125,8 @@ def show_score(score: Score) -> None:
             points = f"{check.points:g} / {check.max_points:g}"
             table.add_row(mark, plain(check.requirement) + seen, points)
         _out.print(table)
+        for call in calls:  # outside the table: a line must be copied whole
+            _out.print(f"[dim]{plain(call)}[/]", soft_wrap=True)
     if score.tasks:
         _out.print(f"[bold]{_visible(score)}[/].")
 
@@ -184,7 +189,8 @@ def _changed(score: Score, before: Score | None) -> list[CheckResult]:
 
 def _open(score: Score, said: set[tuple[str, str]]) -> list[str]:
     """Return what has yet to pass and is not `said`; tasks not begun and done by name only."""
-    lines, not_begun, done = [], [], []
+    lines: list[str] = []
+    not_begun, done = [], []
     for task in score.tasks:
         if task.points == task.max_points:
             done += [task.task] * bool(task.max_points)
@@ -194,6 +200,8 @@ def _open(score: Score, said: set[tuple[str, str]]) -> list[str]:
             left = [check for check in task.checks if check.points < check.max_points]
             left = [check for check in left if (check.task, check.name) not in said]
             lines += ["", f"[bold]{plain(task.title)}[/] ({task.task})"] if left else []
+            causes, left = feedback.one_cause(left)
+            lines += [plain(cause) for cause in causes]
             lines += [line for check in left for line in _check_lines(check)]
     names = {"Not begun": not_begun, "Done": done}
     ends = [f"[dim]{what}: {', '.join(tasks)}[/]" for what, tasks in names.items() if tasks]

@@ -66,8 +66,8 @@ def build(path: Path, name: str, checks: Path | None = None) -> str:
     return (
         f"{path}: {path.stat().st_size / 1e6:.1f} MB. On Gradescope, in a programming assignment, "
         "under Configure Autograder: upload it and choose the largest container. The log of the "
-        f"build ends with the assignment's points; a person gives {lesson.worth.by_hand:g} more. "
-        "Then try Test Autograder with a notebook of your own."
+        f"build ends with the assignment's points; a person gives {lesson.worth.by_hand:g} more by "
+        "hand. Then try Test Autograder with a notebook of your own."
     )
 
 

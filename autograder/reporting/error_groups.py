@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from autograder.scores import Score
+from autograder.scores import CALL, Score
 from autograder.text import clean
 
 MAX_EXAMPLE, MAX_FORM = 300, 400
@@ -90,7 +90,7 @@ def _messages(score: Score) -> Iterator[tuple[str, str]]:
         for check in task.checks:
             missed = check.outcome in ("failed", "error") and not check.points
             if missed and check.message and check.figure is None:
-                yield task.task, check.message
+                yield task.task, check.message.partition(CALL)[0]
 
 
 def shortened(text: str, most: int = MAX_EXAMPLE) -> str:

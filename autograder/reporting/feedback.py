@@ -5,7 +5,9 @@ Every text that comes from a submission is escaped by jinja2; a page loads and r
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +15,7 @@ from markupsafe import Markup
 
 from autograder.catalogue.points import Points
 from autograder.reporting import measurements, submission_names
-from autograder.scores import CheckResult, Score, rounded_down
+from autograder.scores import CALL, CheckResult, Score, rounded_down
 from autograder.text import clean
 
 MARKS = {
@@ -54,7 +56,9 @@ def verdict(task: str, results: Sequence[CheckResult], worth: Points) -> dict[st
     said = summary(results, worth)
     page = _pages.get_template("verdict.html")
     lines = [f"{task}: {said}"]
-    for result in results:
+    causes, rest = one_cause(results)
+    lines += [f"  {line}" for cause in causes for line in cause.splitlines()]
+    for result in rest:
         earned = f"{result.points:g}/{result.max_points:g}"
         lines.append(f"  {MARKS[result.outcome]:8} {result.requirement} [{earned}]")
         seen = result.message.splitlines()
@@ -82,9 +86,31 @@ def summary(results: Sequence[CheckResult], worth: Points) -> str:
     return f"{told}, {here}{worth.at_grading} decided at grading{by_hand}"
 
 
+def one_cause(results: Sequence[CheckResult]) -> tuple[list[str], list[CheckResult]]:
+    """Return what fails several checks, a sentence each with the first call, and the results
+    without it.
+    """
+    failed = [each for each in results if each.outcome in ("failed", "error") and each.message]
+    counts = collections.Counter(_cause(each) for each in failed)
+    first = {_cause(each): each.message for each in reversed(failed)}
+    often = [cause for cause, count in counts.items() if count > 1]
+    said = [f"{counts[each]} requirements fail for one reason: {first[each]}" for each in often]
+    return said, [
+        replace(each, message="") if each in failed and _cause(each) in often else each
+        for each in results
+    ]
+
+
+def _cause(result: CheckResult) -> str:
+    return result.message.partition(CALL)[0]
+
+
 def left_out(results: Iterable[CheckResult]) -> float:
     """Return the points that are not counted here: those of checks that need a GPU."""
     return sum(result.max_points for result in results if result.outcome == "not_counted")
+
+
+_pages.globals["one_cause"] = one_cause
 
 
 def write_page(path: Path, score: Score) -> None:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+
 from autograder.sandbox import frames, wire
 from autograder.sandbox.settings import Settings
 
@@ -28,6 +30,9 @@ MAX_TEXT, MAX_NAME, MAX_QUALIFIED = 2_000, 100, 50
 """Characters of an exception's text, of a name, and of a function's in its place, that travel."""
 
 
+CHECK = "<check>"
+"""The file of a check's code where it runs beside a submission's."""
+_LIBRARIES = str(Path(os.__file__).parent), str(Path(torch.__file__).parents[1])
 _BINDING = (
     ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
     ast.Assign, ast.AnnAssign, ast.AugAssign, ast.If, ast.Try,
@@ -47,7 +52,8 @@ class Executor:
     """Answers requests on the objects of one submission.
 
     A request is a pickled ``(operation, target, args, kwargs)``; the reply is
-    ``{"value": …}`` or ``{"error": {"type", "text", "where"}}``, encoded by `wire.encode`.
+    ``{"value": …}`` or ``{"error": {"type", "text", "where", "own", "bases"}}``, encoded by
+    `wire.encode`.
     """
 
     def __init__(
@@ -107,10 +113,12 @@ class Executor:
     def _describe(self, error: BaseException) -> dict[str, Any]:
         if isinstance(error, Missing):
             return {"type": "Missing", "text": str(error), "where": "", "bases": []}
+        own = _is_own(error)
         return {
             "type": _name(type(error)),
-            "text": _text(error),
+            "text": _text(error) if own else _lack(error) or _text(error),
             "where": self._where(error),
+            "own": own,
             "bases": [_name(base) for base in type(error).__mro__[:20]],
         }
 
@@ -142,6 +150,22 @@ def _name(kind: type) -> str:
     if _BUILTINS.get(name, kind) is not kind:
         name = f"{kind.__module__}.{name}"
     return name[:MAX_NAME]
+
+
+def _is_own(error: BaseException) -> bool:
+    """Whether any code but that of a check, of a library and of this module was on the way."""
+    here = _is_own.__code__.co_filename  # where it was compiled, if not where it lies now
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return not all(file.startswith((CHECK, here, *_LIBRARIES)) for file in files)
+
+
+def _lack(error: BaseException) -> str:
+    """Say of what came which attribute it lacks."""
+    if not isinstance(error, AttributeError) or type(error.name) is not str:
+        return ""
+    kind = wire.kind_of(error.obj)
+    what = "None" if error.obj is None else wire.with_article(kind)
+    return f"{what} has no `{error.name[:MAX_NAME]}`"
 
 
 def _text(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 
@@ -11,6 +12,7 @@ class SandboxError(Exception):
 
 UNDEFINED = "is not defined. Did its cell fail, or was it renamed?"
 UNWRITTEN = "is not written yet."
+_CALL = re.compile(r"\(\) (takes|missing|got an unexpected|got multiple)")
 DEBUGGER = "WaitsForDebugger"
 """What is raised where a debugger would wait for someone."""
 
@@ -23,14 +25,29 @@ class StudentError(Exception):
         bases: the class names of its bases, itself first.
         text: its message, at most 2,000 characters.
         where: the student's function, cell and line, or an empty string.
+        own: whether it came out of code of the student's, and not of what a check did with it.
         told: takes class name and text, and returns what `str()` says of them; None: all.
     """
 
-    def __init__(self, type_name: str, text: str, where: str = "", bases: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        type_name: str,
+        text: str,
+        where: str = "",
+        bases: tuple[str, ...] = (),
+        own: bool = True,
+    ) -> None:
         """Keep the parts."""
         self.type_name, self.text, self.where, self.bases = type_name, text, where, bases
+        self.own = own
         self.told: Callable[[str, str], tuple[str, str]] | None = None
-        super().__init__(type_name, text, where, bases)
+        super().__init__(type_name, text, where, bases, own)
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether the task has not been begun: its name is missing, or its body."""
+        unwritten = self.type_name == "NotImplementedError" and not self.text
+        return unwritten or self.type_name == "Missing"
 
     def __str__(self) -> str:
         """Return the sentence that a learner reads."""
@@ -53,4 +70,9 @@ class StudentError(Exception):
         place = f" ({where})" if where else ""
         if kind == DEBUGGER:
             return f"Your code waits for a debugger: take out breakpoint() or set_trace(){place}"
+        if not self.own and kind == "TypeError" and _CALL.search(self.text):
+            return f"Your code cannot be called as the task says: {text}"
+        if not self.own:
+            raised = "" if kind == "AttributeError" else f"{kind}: "
+            return f"What came of your code cannot be used here: {raised}{text}"
         return f"Your code raised {kind}{': ' if text else ''}{text}{place}"

@@ -38,7 +38,11 @@ def outcome_of(reply: Any, cells: Sequence[Cell] | None = None) -> Any:
             known = tuple(b for b in bases if type(b) is str) if type(bases) is list else ()
             place = where if cells is None else _place_in(cells, where)
             return StudentError(
-                clean(kind, MAX_NAME), clean(text, MAX_TEXT), clean(place, MAX_NAME), known[:20]
+                clean(kind, MAX_NAME),
+                clean(text, MAX_TEXT),
+                clean(place, MAX_NAME),
+                known[:20],
+                rest.get("own") is not False,
             )
     raise WireError("a reply that is neither a value nor an error")
 

@@ -8,9 +8,10 @@ msgpack refers to by number. What does not parse is a `WireError`, whatever the 
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -44,6 +45,7 @@ DTYPES = frozenset(
     }
 )
 _TENSOR, _TUPLE, _SET, _HANDLE = 1, 2, 3, 4
+_KIND = re.compile(r"(nn\.)?[A-Za-z_][A-Za-z_0-9]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Key:
     """The number of an object that stays in the submission's process: equal to no plain number."""
 
     number: int
+    kind: str = field(default="", compare=False)
+    """what its class is called there, where that is a plain name: the submission's word"""
 
 
 PLAIN_TYPES = (bool, int, float, str, bytes, torch.Tensor, Key)
@@ -104,7 +108,7 @@ def encode(value: object, keep: Callable[[object], int]) -> tuple[bytes, bytes]:
         if isinstance(item, dict):
             _check_keys(item)
             return {pack(k, depth + 1): pack(v, depth + 1) for k, v in dict.items(item)}
-        return msgpack.ExtType(_HANDLE, struct.pack("!Q", keep(item)))
+        return msgpack.ExtType(_HANDLE, struct.pack("!Q", keep(item)) + kind_of(item).encode())
 
     def extension(code: int, items: list[object]) -> msgpack.ExtType:
         return msgpack.ExtType(code, _packb(items))
@@ -114,6 +118,22 @@ def encode(value: object, keep: Callable[[object], int]) -> tuple[bytes, bytes]:
     if len(plain) > MAX_PLAIN or len(blob) > MAX_TENSORS:
         raise WireError("a result larger than a reply may be")
     return plain, blob
+
+
+def kind_of(item: object) -> str:
+    """Return what an object's class is called: ``nn.Linear``; nothing if that is no plain name."""
+    name, module = type(item).__name__, type(item).__module__
+    if type(name) is not str or type(module) is not str:  # a submission's class may have any
+        return ""
+    name = f"nn.{name}" if module.startswith("torch.nn.") else name
+    return name if _KIND.fullmatch(name) else ""
+
+
+def with_article(kind: str) -> str:
+    """Return a class's name with its article, or, where it has none, what can be said of it."""
+    known = {"": "an object of another type", "type": "a class", "Tensor": "a tensor"}
+    vowel = kind[:1] in "AEIOUaeiou" or kind.startswith("nn.")
+    return known.get(kind) or f"{'an' if vowel else 'a'} {kind}"
 
 
 def _spec(tensor: torch.Tensor) -> TensorSpec:
@@ -247,7 +267,8 @@ def _unpack(data: bytes, tensors: dict[str, torch.Tensor], items: _Items, depth:
         if code == _TENSOR:
             return tensors.pop(body.decode("ascii"))  # each is there once
         if code == _HANDLE:
-            return Key(struct.unpack("!Q", body)[0])
+            kind = body[8:].decode("ascii")
+            return Key(struct.unpack("!Q", body[:8])[0], kind if _KIND.fullmatch(kind) else "")
         if code in (_TUPLE, _SET):
             parts = _unpack(body, tensors, items, depth + 1)
             if type(parts) is list and code == _TUPLE:

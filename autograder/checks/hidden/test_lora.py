@@ -59,9 +59,9 @@ from autograder.checks.shared.lora import (
     classifier,
     expect_same,
     expect_trained_alone,
+    give_adapters,
     matrices,
     save_and_go_on,
-    set_adapters,
     stepped,
     two_towers,
     with_updates,
@@ -640,7 +640,7 @@ def test_module_in_two_places(student, rng):
     names = student.inject_lora(model, ["first"], 2, 2.0)
     expect_equal(names, ["first", "inner.again"], "The names returned are not right.")
     values = matrices(rng, net, ["first"], rank=2)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     expected = output(with_updates(net, values, 1.0), x)
     expect_close(model(x), expected, "One adapter does not act in both places.")
 
@@ -652,7 +652,7 @@ def test_adapters_act(student, rng):
     values = matrices(rng, net, ["conv1", "fc"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["conv1", "fc"], 2, 6.0)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     expected = output(with_updates(net, values, 3.0), x)
     expect_close(model(x), expected, "With adapters that are not zero the output is not right.")
 
@@ -690,7 +690,7 @@ def test_batch_norm_that_trains(student, rng):
     model = student.run(hold, net)
     student.inject_lora(model, ["body"], 2, 2.0, train_also=["head"])
     values = matrices(rng, net, ["body"], rank=2)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     student.run(set_mode, model, True)
     net = with_updates(net, values, 1.0).train()
     expect_close(model(x), output(net, x), "In train mode it should use the batch's statistics.")
@@ -852,7 +852,7 @@ def injected(student, rng, net, targets, names, rank=2, alpha=4.0):
     model = student.run(hold, net)
     student.inject_lora(model, targets, rank, alpha)
     values = matrices(rng, net, names, rank)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     return model, values
 
 
@@ -952,7 +952,7 @@ def test_merging_uses_the_new_matrices(student, rng):
     student.merge_lora(model)
     student.unmerge_lora(model)
     values = matrices(rng, net, ["encoder.query"], rank=2)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     student.merge_lora(model)
     expected, message = with_updates(net, values, 2.0), "The second merge has another update."
     expect_close(model.encoder.query.base.weight, expected.encoder.query.weight, message)
@@ -1225,7 +1225,7 @@ def test_failed_load_changes_nothing(student, rng):
     for state in bad:
         if model is None:
             model, values = ready(student, net), matrices(rng, net, QUERIES, rank=2)
-            student.run(set_adapters, model, values)
+            give_adapters(student, model, values)
             expected = output(with_updates(net, values, 2.0), x)
             before = student.run(anatomy, model)
             expect(type(before) is dict, "The model could not be read.")
@@ -1770,23 +1770,12 @@ def normed_net(rng):
     return nn.Sequential(rng.linear(5, 6), norm, nn.Tanh(), rng.linear(6, 4), rng.linear(4, 3))
 
 
-def set_pairs(model, values):
-    """Give the mended layers of a model, by dotted name, these (A, B)."""
-    import torch
-
-    with torch.no_grad():
-        for name, (A, B) in values.items():
-            layer = model.get_submodule(name)
-            layer.A.copy_(A)
-            layer.B.copy_(B)
-
-
 def hunted(student, rng, net, lr=0.1):
     """Adapt a copy of `net` with random A and B; return model, optimizer and the matrices."""
     model = student.run(hold, net)
     optimizer = student.adapt_net(model, 2, 6.0, lr)
     values = matrices(rng, net, ["0", "3"], rank=2)
-    student.run(set_pairs, model, values)
+    give_adapters(student, model, values, ("A", "B"))
     return model, optimizer, values
 
 
@@ -1903,7 +1892,7 @@ def test_stale_gradients(student, rng):
     for stale in (False, True):
         model = student.run(hold, net)
         optimizer = student.adapt_net(model, 2, 6.0, 0.1)
-        student.run(set_pairs, model, values)
+        give_adapters(student, model, values, ("A", "B"))
         if stale:
             student.run(fill_gradients, model, 2.0)
         student.adapt_step(model, optimizer, *batch)
@@ -1925,7 +1914,7 @@ def test_head_is_the_callers(student, rng):
     names = student.run(state_of, model)
     expect("4.weight" in names, "The last module of the net is another one than the head was.")
     values, other = matrices(rng, net, ["0", "3"], rank=2), rng.linear(4, 3)
-    student.run(set_pairs, model, values)
+    give_adapters(student, model, values, ("A", "B"))
     give_parameters(student, head, weight=other.weight.detach(), bias=other.bias.detach())
     expected = output(with_updates(nn.Sequential(*net[:4], other), values, 3.0), x)
     expect_close(model(x), expected, "What happens to the caller's head does not show in the net.")

@@ -3,7 +3,7 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from autograder.checking.expect import (
     expect_close,
     expect_equal,
     expect_tensor,
+    fail,
     short,
+    wanted,
 )
 from autograder.checking.handle import Handle, Student
 from autograder.checking.probes import (
@@ -117,7 +119,14 @@ def give_parameters(student: Student, module: Handle, **values: Tensor) -> None:
     """Give parameters of a held module new values, which must have these shapes."""
     misfit = student.run(set_parameters, module, **values)
     for name, value in values.items():
-        expect(misfit != name, f"{name} should have shape {tuple(value.shape)}.")
+        if misfit == name:
+            fail_of_parameter(name, value, getattr(module, name))
+
+
+def fail_of_parameter(name: str, value: Tensor, came: object) -> NoReturn:
+    """Say what an attribute that cannot have this value should be, and what it is."""
+    shape = tuple(value.shape)
+    fail(f"{name} should be an nn.Parameter of shape {shape}; it is {short(came)}.")
 
 
 def read_state(student: Student, model: Handle, names: Iterable[str]) -> dict[str, Tensor]:
@@ -226,7 +235,8 @@ def expect_drawn_next(student: Student, rng: Inputs, seed: int) -> None:
 def expect_float(value: Any, expected: float, message: str, within: float = 1e-6) -> None:
     """Expect a number, to `within`."""
     expect(type(value) in (int, float), f"{message} (it is {short(value)}, not a number)")
-    expect(abs(value - expected) <= within, f"{message} (got {value:.6g})")  # False for NaN
+    right = abs(value - expected) <= within  # False for NaN
+    expect(right, f"{message} (got {value:.6g}{wanted(expected)})")
 
 
 def expect_unchanged(came: Any, given: Any, what: str) -> None:

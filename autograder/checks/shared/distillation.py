@@ -4,6 +4,11 @@ from collections import OrderedDict
 
 from torch import nn
 
+NO_LABELS = (
+    "Every label here is -100, so the cross-entropy, a mean over none, is NaN (0 / 0), and NaN "
+    "times 1 - alpha is NaN for any alpha: where there is no label, leave that term out."
+)
+"""Which term of the loss is NaN where no label counts, and why."""
 SETTINGS = {"lr": 0.01, "temperature": 2.0, "alpha": 0.5, "seed": 3}
 """What `distill` is given where a check is about something else."""
 

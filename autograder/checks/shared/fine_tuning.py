@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_close
+from autograder.checking.expect import expect, expect_close, wanted
 from autograder.checking.probes import hold, sgd_step, state_of
 from autograder.checks.shared.common import expect_state, fill_norm, output
 
@@ -114,7 +114,9 @@ def expect_losses(came, expected):
     expect(len(came) == len(expected), f"It returned {len(came)} losses, not {len(expected)}.")
     for index, (loss, right) in enumerate(zip(came, expected, strict=True)):
         near = abs(loss - right) <= 1e-3 * right  # False for NaN
-        expect(near, f"The loss of epoch {index + 1} is {loss:.4f}, which is not right.")
+        expect(
+            near, f"The loss of epoch {index + 1} is {loss:.4f}, which is not right{wanted(right)}."
+        )
 
 
 def small_net(rng):

@@ -9,18 +9,36 @@ from torch import nn
 from autograder.checking.expect import expect, expect_close, expect_equal
 from autograder.checking.handle import Handle
 from autograder.checking.probes import sgd_step, shift_everything
-from autograder.checks.shared.common import output
+from autograder.checks.shared.common import fail_of_parameter, output
 
 
-def set_adapters(model, values):
-    """Give the adapters of a model, by dotted name, these (lora_A, lora_B)."""
+def set_matrices(model, values, names):
+    """Give layers of a model, by dotted name, these two matrices.
+
+    Returns the layer's and the attribute's name, and the attribute, of one that cannot have its
+    value, being no tensor or of another shape; else None.
+    """
     import torch
 
     with torch.no_grad():
-        for name, (lora_A, lora_B) in values.items():
+        for name, pair in values.items():
             layer = model.get_submodule(name)
-            layer.lora_A.copy_(lora_A)
-            layer.lora_B.copy_(lora_B)
+            for matrix, value in zip(names, pair, strict=True):
+                parameter = getattr(layer, matrix)
+                if not isinstance(parameter, torch.Tensor) or parameter.shape != value.shape:
+                    return name, matrix, parameter
+                parameter.copy_(value)
+    return None
+
+
+def give_adapters(student, model, values, names=("lora_A", "lora_B")):
+    """Give the adapters of a held model, by dotted name, these (lora_A, lora_B)."""
+    misfit = student.run(set_matrices, model, values, names)
+    if type(misfit) is tuple and len(misfit) == 3:
+        for name, pair in values.items():
+            for matrix, value in zip(names, pair, strict=True):
+                if misfit[:2] == (name, matrix):
+                    fail_of_parameter(f"{matrix} of {name}", value, misfit[2])
 
 
 def save_and_go_on(save, model):
@@ -78,7 +96,7 @@ def stepped(net, values, scale, also, x, upstream, lr):
 def expect_trained_alone(student, rng, model, net, names, also):
     """Expect a step of SGD to move the adapters of these layers and the modules of `also` alone."""
     values, x, upstream = matrices(rng, net, names, rank=2), rng.normal(5, 6), rng.normal(5, 3)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     student.run(sgd_step, model, x, upstream, 0.1)
     net, values = stepped(net, values, 2.0, also, x, upstream, 0.1)
     message = "After a step of SGD the model does not answer as with these parameters moved."

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_close
+from autograder.checking.expect import expect, expect_close, wanted
 from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared.common import fill_norm
 
@@ -108,7 +108,7 @@ def expect_near(value, expected, what, rtol=1e-6):
     """Expect one float to be this, to `rtol` of its size."""
     expect(type(value) is float, f"{what} should be a float.")
     right = abs(value - expected) <= rtol * abs(expected)  # False for NaN
-    expect(right, f"{what} is {value:.6g}, which is not right.")
+    expect(right, f"{what} is {value:.6g}, which is not right{wanted(expected)}.")
 
 
 def encoder(rng, blocks, dropout=0.0):

@@ -44,9 +44,9 @@ from autograder.checks.shared.lora import (
     classifier,
     expect_same,
     expect_trained_alone,
+    give_adapters,
     matrices,
     save_and_go_on,
-    set_adapters,
     two_towers,
     with_updates,
 )
@@ -324,7 +324,7 @@ def test_merging_keeps_the_outputs(student, rng):
     values = matrices(rng, net, ["encoder.query", "decoder.query"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["query"], 2, 4.0)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     student.merge_lora(model)
     expected = with_updates(net, values, 2.0)
     weight = model.encoder.query.base.weight
@@ -339,7 +339,7 @@ def test_unmerging_takes_it_back(student, rng):
     values = matrices(rng, net, ["encoder.value", "decoder.value"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["value"], 2, 4.0)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     student.merge_lora(model)
     expected, weight = with_updates(net, values, 2.0), model.encoder.value.base.weight
     expect_close(weight, expected.encoder.value.weight, "A merged base weight is not as stated.")
@@ -358,7 +358,7 @@ def test_both_return_the_model(student, rng):
     values = matrices(rng, net, ["encoder.query"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["encoder.query"], 2, 4.0)
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     expected = with_updates(net, values, 2.0).encoder.query.weight
     for function, weight in (("merge_lora", expected), ("unmerge_lora", net.encoder.query.weight)):
         message = f"{function} did not return the model it was given."
@@ -378,7 +378,7 @@ def test_state_holds_adapters_and_head(student, rng):
     values = matrices(rng, net, ["encoder.query", "decoder.query"], rank=2)
     model = student.run(hold, net)
     student.inject_lora(model, ["query"], 2, 4.0, train_also=["head"])
-    student.run(set_adapters, model, values)
+    give_adapters(student, model, values)
     state = student.lora_state_dict(model)
     expect(type(state) is dict, "lora_state_dict should return a dict.")
     expected = {name: t for name, t in net.state_dict().items() if name.startswith("head.")}
@@ -405,7 +405,7 @@ def test_saved_and_loaded_it_answers_alike(student, rng):
     first, second = student.run(hold, net), student.run(hold, fresh)
     for model in (first, second):
         student.inject_lora(model, ["value"], 2, 4.0, train_also=["head"])
-    student.run(set_adapters, first, values)
+    give_adapters(student, first, values)
     student.load_lora(second, student.lora_state_dict(first))
     expected = output(with_updates(net, values, 2.0), x)
     expect_close(second(x), expected, "The loaded model does not answer as the saved one.")
