@@ -32,7 +32,7 @@ MAX_VALUES = 1_500_000
 MAX_TEXT = 20 << 20
 """Characters of a file without its outputs."""
 MAX_CELLS, MAX_TAGS = 2_000, 100
-MAX_PERCENT, MAX_HEAD = 2 << 20, 2_000
+MAX_PERCENT, MAX_HEAD = 500_000, 2_000
 """Characters of a percent file, and of the first line of one of its cells."""
 MAX_CODE = 1_000_000
 """Characters, of all cells together, that are looked through for the names they define."""
@@ -123,8 +123,8 @@ def _percent(path: Path) -> str:
     _refuse_crowd(path, heads)
     if len(text) > MAX_PERCENT or any(len(head) > MAX_HEAD for head in heads):
         raise NotebookError(
-            f"{path}: larger than {MAX_PERCENT >> 20} MB, or a cell's first line is longer than "
-            f"{MAX_HEAD:,} characters. Hand in the notebook itself (.ipynb)."
+            f"{path}: more than {MAX_PERCENT:,} characters, or more than {MAX_HEAD:,} in a cell's "
+            "first line. Hand in the notebook itself (.ipynb)."
         )
     return text
 
@@ -194,6 +194,7 @@ def _what_is_graded(path: Path) -> dict[str, Any]:
     kept = _of_type(notebook, (int, float, str), "nbformat", "nbformat_minor")
     kept["metadata"] = _read_metadata(notebook)
     if sheets:
+        _refuse_crowd(path, [each for sheet in sheets for each in _list(_dict(sheet).get("cells"))])
         kept["worksheets"] = [{"metadata": {}, **_kept_cells(path, sheet)} for sheet in sheets]
     return kept | _kept_cells(path, notebook)
 

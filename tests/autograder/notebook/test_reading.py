@@ -275,6 +275,27 @@ def test_a_heading_has_no_more_marks_than_there_are_levels(tmp_path):
     assert [c.source for c in read(path).cells] == ["## Title"] + ["# Title"] * 5
 
 
+def test_cells_are_counted_over_all_sheets_before_anything_is_made_of_them(tmp_path):
+    path, heading = tmp_path / "mine.ipynb", OLD["worksheets"][0]["cells"][0]
+    path.write_text(json.dumps({**OLD, "worksheets": [{"cells": [heading] * 1500}] * 50}))
+    began = time.process_time()
+    with pytest.raises(NotebookError, match="75000 cells; at most 2000"):
+        read(path)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("text", ["# %%\n" + "\n" * 499_000, "# %%\n" + "%x\n" * 160_000])
+def test_a_percent_file_is_read_in_a_moment(tmp_path, text):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    began = time.process_time()
+    read(path)
+    assert time.process_time() - began < 4
+    path.write_text(text + "#" * 100_000)
+    with pytest.raises(NotebookError, match="more than 500,000 characters"):
+        read(path)
+
+
 def test_tags_without_end_are_quick(tmp_path):
     path = tmp_path / "mine.ipynb"
     tags = ["demonstration", *(f"{n}" for n in range(100_000))]
