@@ -165,9 +165,9 @@ def judged(
 
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print the mutation score by task and lesson, and which checks killed how many."""
-    table = Table(title="Mutation score", title_justify="left")
-    table.add_column("task")
-    for name in ("mutants", "visible", "hidden", "others", "equivalent", "survive", "score"):
+    table = Table(title="Mutation score", title_justify="left", box=None, padding=(0, 0, 0, 1))
+    table.add_column("task", no_wrap=True)
+    for name in ("mutants", "visible", "hidden", "others", "equal", "left", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     for lesson in dict.fromkeys(each.lesson for each in outcomes):
         its = [each for each in outcomes if each.lesson == lesson]
@@ -179,7 +179,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
         for each in (*its, whole):
             counts = (each.mutants, *each.kills, each.equivalent, len(each.survivors))
             row = (each.task, *map(str, counts), f"{each.score:.1%}")
-            table.add_row(*row, end_section=each is whole)
+            table.add_row(*row)
     Console().print(table)
 
 

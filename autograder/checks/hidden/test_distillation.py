@@ -330,6 +330,12 @@ def test_half_precision_is_as_good(student, rng):
                 f"For logits about {size:.0f} in half precision, T = {temperature}, it is off."
             )
             expect_close(came, expected, message, rtol=0.01)
+        logits = rng.normal(20, 8, std=4.0).to(dtype)
+        expected = softened(logits.double(), 3)
+        came = expect_tensor(student.soft_targets(logits, 3), (20, 8), "The result", dtype)
+        off = (came.double() / expected - 1).abs()[expected > 1e-3].max().item()
+        message = f"In {dtype} a probability is off by more than its own rounding ({off:.1%})."
+        expect(off < torch.finfo(dtype).eps, message)
 
 
 @pytest.mark.task("soft_targets", points=1)
@@ -342,6 +348,11 @@ def test_low_temperatures_choose(student, rng):
     for temperature in (1e-2, 1e-6):
         came = student.soft_targets(logits, temperature)
         expect_close(came, expected, f"At T = {temperature} the probabilities are not right.")
+    # next to each other among float32's numbers, and rows of very different sizes
+    logits = torch.tensor([[1e4, 1e4 - 2**-10, -1e4], [1e-4, 0.0, -1.0]])
+    came = student.soft_targets(logits, 1e-6)
+    message = "At T = 1e-6 it does not choose between logits that are nearly equal."
+    expect_close(came, torch.tensor([[1.0, 0.0, 0.0]] * 2), message)
 
 
 @pytest.mark.task("soft_targets", points=0.5)
@@ -732,8 +743,9 @@ def test_refusals_change_nothing(student, rng):
         if net in (fits, no_head):
             came = model(images)
             expect_close(came, output(net, images), f"{what} has changed the model all the same.")
-    model = student.adapt_resnet(fits, 1, 5)
-    expect_shape(model(images[:, :1]), (2, 5), "What a model gives that fits")
+    for classes in (5, 1):
+        model = student.adapt_resnet(fits, 1, classes)
+        expect_shape(model(images[:, :1]), (2, classes), "What a model gives that fits")
 
 
 @pytest.mark.task("adapt_resnet", points=0.5)
@@ -760,9 +772,13 @@ def test_frozen_stems_stay_frozen(student, rng):
 
 @pytest.mark.task("adapt_resnet", points=0.5)
 def test_it_works_in_place(student, rng):
-    """The very model that was given is changed and returned."""
-    model = student.run(hold, small_resnet(rng))
+    """The very model that was given is changed and returned; its old stem is left as it was."""
+    net, colour = small_resnet(rng), rng.normal(2, 3, 8, 8)
+    model = student.run(hold, net)
+    stem = model.conv1
     returned = student.adapt_resnet(model, 1, 5)
+    expect_close(stem(colour), output(net.conv1, colour), "The old stem has been changed.")
+    expect_equal(model.conv1.in_channels, 1, "The new stem is no nn.Conv2d for one channel.")
     expect_shape(model.fc.weight, (5, 16), "The head of the model that was given")
     expect_shape(model.conv1.weight, (4, 1, 3, 3), "The stem of the model that was given")
     student.run(shift_everything, model)
@@ -1102,6 +1118,7 @@ def test_epochs_and_loaders_that_are_refused(student, rng):
     net, teacher = classifier(rng), classifier(rng, 9)
     batches, _ = numbered(rng, 4, 4)
     model = student.run(hold, net)
+    expect_equal(student.distill(model, teacher, [], 0, **SETTINGS), [], "0 epochs need no batch.")
     for loader, epochs, what in ((batches, -1, "Negative epochs"), ([], 2, "An empty loader")):
         expect_raises(
             ValueError,

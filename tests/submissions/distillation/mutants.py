@@ -160,6 +160,34 @@ def soft_targets(logits, temperature):
     return _right(logits, temperature)
 
 
+# %% mutant="half_precision_throughout" task="soft_targets"
+"""The largest is taken off and the rest divided in half precision."""
+
+
+def soft_targets(logits, temperature):
+    if not temperature > 0:
+        raise ValueError(temperature)
+    return ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).softmax(dim=-1)
+
+
+# %% mutant="the_smallest_is_taken_off" task="soft_targets"
+"""The smallest logit is taken off: the others are large, and near ones become equal."""
+_right = soft_targets
+
+
+def soft_targets(logits, temperature):
+    return _right(logits - logits.amin(dim=-1, keepdim=True), temperature)
+
+
+# %% mutant="one_maximum_for_all" task="soft_targets"
+"""The largest logit of all rows is taken off every row."""
+_right = soft_targets
+
+
+def soft_targets(logits, temperature):
+    return _right(logits - logits.amax(), temperature)
+
+
 # %% mutant="detached" task="soft_targets"
 """No gradient flows."""
 _right = soft_targets
@@ -431,6 +459,17 @@ _right = distillation_loss
 
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
     teacher_logits = teacher_logits.expand_as(student_logits)
+    return _right(student_logits, teacher_logits, labels, temperature, alpha)
+
+
+# %% mutant="no_temperature_below_one" task="distillation_loss"
+"""A temperature below 1 is refused."""
+_right = distillation_loss
+
+
+def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
+    if temperature < 1:
+        raise ValueError(temperature)
     return _right(student_logits, teacher_logits, labels, temperature, alpha)
 
 
@@ -821,6 +860,17 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     return temperature**2 * F.kl_div(right, left, reduction="batchmean", log_target=True)
 
 
+# %% mutant="no_temperature_below_one" task="sequence_distillation_loss"
+"""A temperature below 1 is refused."""
+_right = sequence_distillation_loss
+
+
+def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature, direction):
+    if temperature < 1:
+        raise ValueError(temperature)
+    return _right(student_logits, teacher_logits, mask, temperature, direction)
+
+
 # %% mutant="teachers_gradient_taken_off" task="sequence_distillation_loss"
 """The teacher gets a gradient, which a hook takes off again where it is a leaf's."""
 _right = sequence_distillation_loss
@@ -1090,6 +1140,42 @@ def adapt_resnet(model, in_channels, num_classes):
         for parameter in model.conv1.parameters():
             torch.Tensor.requires_grad_(parameter)
             parameter.__class__ = _Shy
+    return model
+
+
+# %% mutant="one_class_refused" task="adapt_resnet"
+"""The bound is drawn one too high: a single class is refused."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    if num_classes == 1:
+        raise ValueError(num_classes)
+    return _right(model, in_channels, num_classes)
+
+
+# %% mutant="old_stem_folded" task="adapt_resnet"
+"""The old stem itself gets the folded weight, instead of a copy."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    old = model.conv1
+    _right(model, in_channels, num_classes)
+    if in_channels == 1:
+        old.in_channels, old.weight = 1, model.conv1.weight
+        model.conv1 = old
+    return model
+
+
+# %% mutant="stem_says_three_channels" task="adapt_resnet"
+"""The new stem has a weight for one channel, and still calls itself one for three."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    model = _right(model, in_channels, num_classes)
+    model.conv1.in_channels = 3
     return model
 
 
@@ -1930,6 +2016,17 @@ _right = distill
 
 def distill(student, teacher, loader, epochs, **settings):
     return _right(student, teacher, loader, max(epochs, 0), **settings)
+
+
+# %% mutant="no_epochs_need_a_batch" task="distill"
+"""A loader without a batch is refused with 0 epochs, too."""
+_right = distill
+
+
+def distill(student, teacher, loader, epochs, **settings):
+    if epochs == 0 and not list(loader):
+        raise ValueError("the loader has no batch")
+    return _right(student, teacher, loader, epochs, **settings)
 
 
 # %% mutant="division_by_no_example" task="distill"
