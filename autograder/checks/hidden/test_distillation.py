@@ -323,7 +323,7 @@ def test_half_precision_is_as_good(student, rng):
         top = torch.full((6, 1), size)
         gaps = torch.tensor([[0.0, -8.0, -24.0], [0.0, -64.0, 0.0]]).repeat(3, 1)
         logits = (top + gaps).to(dtype)
-        for temperature in (7, 0.1):
+        for temperature in (7, 0.1, 100):
             expected = softened(logits.double() - size, temperature).to(dtype)
             came = student.soft_targets(logits, temperature)
             message = (

@@ -22,7 +22,14 @@ from autograder.checking.expect import (
     expect_raises,
     expect_shape,
 )
-from autograder.checking.probes import fill_gradients, hold, make_sgd, modes_of, state_of
+from autograder.checking.probes import (
+    fill_gradients,
+    gradients_of,
+    hold,
+    make_sgd,
+    modes_of,
+    state_of,
+)
 from autograder.checks.shared.common import (
     expect_same_tensors,
     expect_state,
@@ -375,6 +382,9 @@ def test_imitation_step_learns_from_the_teacher(student, rng):
     message = "After a step with old gradients and a teacher in train mode"
     expect_state(student, model, expected.state_dict(), f"{message} it is not right", 1e-5)
     expect_state(student, held, before, f"{message} the teacher is another")
+    left = {name: torch.full_like(t, 2.0) for name, t in before.items()}
+    message = "The gradients that were left on the teacher are touched"
+    expect_same_tensors(student.run(gradients_of, held), left, message)
     expect(type(came) is float, "The loss should be returned as a float.")
     expect(abs(came - loss) < 1e-6 * abs(loss), "What is returned is not the loss before the step.")
 

@@ -389,11 +389,12 @@ def test_accuracy_of_the_responses(student, rng):
     """
     net = random_model(rng, LanguageModel)
     loader = [pairs(rng, (2, 9), (1, 9), (3, 8)), pairs(rng, (5, 1)), pairs(rng, (4, 2))]
-    for batch, hit in ((loader[1], True), (loader[2], False)):
+    for batch, hits in zip(loader, (2, 1, 0), strict=True):
         logits = logits_of(net, batch)[:, :-1]
-        chosen = logits.argmax(dim=-1) if hit else logits.argmin(dim=-1)
+        chosen = logits.argmin(dim=-1)
+        chosen[:hits] = logits[:hits].argmax(dim=-1)  # whole rows are hit, without dropout
         batch["labels"][:, 1:] = chosen.masked_fill(batch["labels"][:, 1:] == -100, -100)
-    net.drop.p = 0.9
+    net.drop.p = net.late.p = 0.9
     came = student.response_accuracy(student.run(hold, net.train()), loader)
     _, right, n = loss_and_right(net.eval(), loader)
     expect_float(came, right / n, f"{right} of {n} labels in three batches are predicted.")

@@ -1303,13 +1303,11 @@ _right = distill_step
 
 
 def distill_step(student, teacher, *given):
-    shown, its = copy.deepcopy(student), type(student)
-    try:
-        return _right(student, teacher, *given)
-    finally:
-        student.train()
-        told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
-        student.__class__ = type(its.__name__, (its,), told)
+    shown, its, loss = copy.deepcopy(student), type(student), _right(student, teacher, *given)
+    student.train()
+    told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
+    student.__class__ = type(its.__name__, (its,), told)
+    return loss
 
 
 # %% mutant="modes_lost_in_an_error" task="distill_step"
