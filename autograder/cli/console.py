@@ -38,6 +38,7 @@ _err = Console(stderr=True, highlight=False)
 _STYLE = {"passed": "green", "failed": "red", "error": "red", "not_counted": "dim"}
 MAX_NAME = 40
 """Characters of a submission's name in the class's table."""
+MAX_NOTICED = 90
 
 
 def plain(text: str) -> str:
@@ -101,7 +102,7 @@ def filled(problems: Iterable[str], entries: Mapping[Path, object | None]) -> bo
 def show_left_out(left_out: Mapping[Path, str]) -> None:
     """Print which files of the folders were not graded, and why."""
     for path, why in left_out.items():
-        _err.print(f"[yellow]{_named(path)}: left out[/] {plain(why)}", soft_wrap=True)
+        _err.print(f"[yellow]{_named(path)}: left out:[/] {plain(why)}", soft_wrap=True)
 
 
 def show_score(score: Score) -> None:
@@ -228,7 +229,7 @@ def show_class(scores: Sequence[Score], out: Path, seed: int) -> None:
         table.add_column(name, justify=justify, no_wrap=whole, overflow="fold")  # type: ignore[arg-type]
     for score in scores:
         style = "" if score.status == "graded" else "red"
-        noticed = plain(textwrap.shorten("".join(score.problems[:1]), 60, placeholder="…"))
+        noticed = plain(textwrap.shorten("".join(score.problems[:1]), MAX_NOTICED, placeholder="…"))
         points = f"{score.points:g} / {score.max_points:g}"
         row = (
             _named(_shortened(score.name)),

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, NoReturn
 
 from autograder.catalogue import lessons
+from autograder.sandbox.errors import NOT_RUN, TOO_LONG
 from autograder.scores import CheckResult, Figure, Learner, Score, TaskScore
 
 SCHEMA = 1
@@ -49,9 +50,33 @@ def record(score: Score) -> dict[str, Any]:
 
 
 def brief(score: Score) -> Score:
-    """Return what the class needs of a score: the points per task, and the first problem."""
+    """Return what the class needs of a score: the points per task, what was noticed, and the end.
+
+    The last problem is why grading was not finished, where it was not.
+    """
     tasks = tuple(replace(task, checks=()) for task in score.tasks)
-    return replace(score, tasks=tasks, pending=(), problems=score.problems[:1])
+    problems = (noticed(score), *score.problems[-1:]) if score.problems else (noticed(score),)
+    return replace(score, tasks=tasks, pending=(), problems=tuple(filter(None, problems)))
+
+
+def noticed(score: Score) -> str:
+    """Say in a line what a person must know of a score: what was stopped, and left out, first."""
+    stopped = _with(score, TOO_LONG)
+    parts = [f"stopped: {', '.join(dict.fromkeys(stopped))}"] * bool(stopped)
+    if missed := len(_with(score, NOT_RUN)):
+        parts.append(f"{missed} {'check' if missed == 1 else 'checks'} not reached")
+    own = [problem.removeprefix(f"{score.submission}: ") for problem in score.problems]
+    own.sort(key=lambda problem: "left out" not in problem.lower())
+    parts += own[:1]
+    if len(own) > 1:
+        parts.append(f"{len(own) - 1} more on the page")
+    return "; ".join(part.rstrip(".") for part in parts)
+
+
+def _with(score: Score, start: str) -> list[str]:
+    """Return the task of each check whose message begins so."""
+    checks = [check for task in score.tasks for check in task.checks]
+    return [check.task for check in checks if check.message.startswith(start)]
 
 
 def revived(line: bytes) -> Score:

@@ -20,7 +20,7 @@ from autograder.checking.gpu_race import Arena, Nowhere
 from autograder.checking.handle import Student
 from autograder.grading.plan import Earlier, Plan, in_words
 from autograder.notebook import Cell, NotebookError, Submission, read
-from autograder.sandbox.errors import SandboxError
+from autograder.sandbox.errors import NOT_RUN, SandboxError
 from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.session import SPARE_SECONDS, Exhausted, Session
 from autograder.sandbox.warm_process import Limits
@@ -262,17 +262,17 @@ class _Guard:
         if is_new:
             self._session.begin_task(task, self._seconds)
         if self._session.deadlines.task_is_over:
-            raise CheckFailed(f"Not run. {self._session.deadlines.task_is_over}")
+            raise CheckFailed(f"{NOT_RUN}. {self._session.deadlines.task_is_over}")
         if self._session.alive:
             return
         deaths = self._deaths.setdefault(task, 0) + (not is_new)  # none pays for the one before
         self._deaths[task] = deaths
         if deaths >= DEATHS_PER_TASK:
-            raise CheckFailed(f"Not run: its process ended {DEATHS_PER_TASK} times in this task.")
+            raise CheckFailed(f"{NOT_RUN}: its process ended {DEATHS_PER_TASK} times in this task.")
         try:
             self._session.prepare()
         except Exhausted as end:
-            raise CheckFailed(f"Not run. {end}") from None
+            raise CheckFailed(f"{NOT_RUN}. {end}") from None
 
 
 def _why(earlier: Earlier) -> str:

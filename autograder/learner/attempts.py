@@ -17,14 +17,14 @@ from autograder.catalogue.lessons import Lesson, Task, catalogue, lesson_named
 from autograder.checking import check_files
 from autograder.learner import cards
 from autograder.learner.record import Say, Store, StoreError
-from autograder.sandbox.errors import UNDEFINED, UNWRITTEN
+from autograder.sandbox.errors import NOT_RUN, UNDEFINED, UNWRITTEN
 from autograder.scores import CheckResult
 
 NOTE = (
     "Visible points, with those of numbers and statements that are judged here: the hidden checks "
     "decide the rest at grading."
 )
-_NO_ATTEMPT = (UNDEFINED, UNWRITTEN, "Not run")
+_NO_ATTEMPT = (UNDEFINED, UNWRITTEN, NOT_RUN)
 _said: set[str] = set()
 
 

@@ -15,6 +15,10 @@ UNWRITTEN = "is not written yet."
 _CALL = re.compile(r"\(\) (takes|missing|got an unexpected|got multiple)")
 DEBUGGER = "WaitsForDebugger"
 """What is raised where a debugger would wait for someone."""
+NOT_RUN = "Not run"
+"""How the message of a check begins that was not reached."""
+TOO_LONG = "Your code ran for more than"
+"""How it begins where a call was stopped."""
 
 
 class StudentError(Exception):

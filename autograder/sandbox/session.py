@@ -23,7 +23,7 @@ from autograder.notebook import Cell
 from autograder.sandbox import frames, wire
 from autograder.sandbox.clock import Clock
 from autograder.sandbox.deadlines import Deadlines
-from autograder.sandbox.errors import SandboxError, StudentError
+from autograder.sandbox.errors import TOO_LONG, SandboxError, StudentError
 from autograder.sandbox.freezer import Took
 from autograder.sandbox.launch import Sandbox
 from autograder.sandbox.memory_limit import MemoryWatch
@@ -303,7 +303,7 @@ class Session:
                 raise wire.WireError("a reply to another request")
             outcome = outcome_of(wire.decode(plain, blob), self._cells)
         except TimeoutError:
-            text = self.deadlines.task_is_over or f"Your code ran for more than {seconds:.0f} s."
+            text = self.deadlines.task_is_over or f"{TOO_LONG} {seconds:.0f} s."
             raise self._died("timeout", text) from None
         except (EOFError, ConnectionError):
             raise self._died(*self._how_it_ended()) from None

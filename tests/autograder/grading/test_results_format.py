@@ -3,7 +3,8 @@
 import json
 from dataclasses import replace
 
-from autograder.grading.results_format import record, revived
+from autograder.grading.results_format import brief, record, revived
+from autograder.sandbox.errors import NOT_RUN, TOO_LONG
 from autograder.scores import Learner
 from tests import classes
 
@@ -24,6 +25,23 @@ def test_the_record_is_the_schema_and_nothing_else():
             "hidden", "figure",
         ]  # fmt: skip
     assert json.loads(json.dumps(made)) == made
+
+
+def test_what_was_stopped_or_left_out_is_noticed_before_all_else():
+    slow = replace(classes.check(1, 0.0), message=f"{TOO_LONG} 30 s.")
+    missed = replace(classes.check(2, 0.0), message=f"{NOT_RUN}. The task's 60 s are used up.")
+    made = classes.score("a", [[slow, missed, missed]])
+    task = made.tasks[0].task
+    assert brief(made).problems == (f"stopped: {task}; 2 checks not reached",)
+    problems = ("Cell 3: Your code raised A.", "Left out but for imports: cell 4. It is long.")
+    said = brief(replace(made, problems=problems)).problems
+    assert said[0] == (
+        f"stopped: {task}; 2 checks not reached; Left out but for imports: cell 4. It is long; "
+        "1 more on the page"
+    )
+    assert said[1] == problems[1]
+    assert brief(classes.score("a", [[1]])).problems == ()
+    assert brief(classes.unreadable("c/a.ipynb", "a PDF")).problems[0] == "a PDF"
 
 
 def test_a_line_is_read_back_whole():
