@@ -609,7 +609,7 @@ def test_escaping_keeps_markup_from_the_page(sandbox, tmp_path, monkeypatch):
     score = graded(sandbox, tmp_path, "raise ValueError('<script>alert(1)</script>')")
 
     def page() -> str:
-        feedback.write_page(tmp_path / "page.html", "lora", score)
+        feedback.write_page(tmp_path / "page.html", score)
         return (tmp_path / "page.html").read_text()
 
     assert "<script>" not in page() and "&lt;script&gt;" in page()

@@ -51,20 +51,27 @@ class Arrivals:
         self._seen = {path: _Seen(None, -SETTLE) for path in known}
 
     def look(self) -> Iterator[tuple[Path, str | None]]:
-        """Yield each notebook that has settled since, with its digest, or None if it is gone."""
+        """Yield each notebook that has settled since, with its digest, or None if it is gone.
+
+        What is no notebook is said instead.
+        """
         now = time.monotonic()
-        there = {path: stamp_of(path) for path in notebook.within(self._folder).notebooks}
+        found = notebook.within(self._folder)
+        there = {path: stamp_of(path) for path in (*found.notebooks, *found.left_out)}
         for path in [*there, *(self._seen.keys() - there.keys())]:
             stamp, seen = there.get(path), self._seen.get(path)
             if seen is None or seen.stamp != stamp:
                 self._seen[path] = _Seen(stamp, now)
             elif not seen.is_told and now - seen.since >= SETTLE:
                 seen.is_told = True
-                yield path, notebook.digest(path) if stamp else None
+                if path in found.left_out:
+                    console.warn(f"{one_line(str(path))}: left out: {found.left_out[path]}")
+                else:
+                    yield path, notebook.digest(path) if stamp else None
 
     @property
     def there(self) -> list[Path]:
-        """The notebooks that were there at the last look."""
+        """What was there at the last look."""
         return [path for path, seen in self._seen.items() if seen.stamp]
 
     @property

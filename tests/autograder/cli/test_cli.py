@@ -19,8 +19,8 @@ from autograder.cli import main
 from tests.conftest import ROOT, lora, reference_cells, write_notebook
 
 KEYS = [
-    "schema", "submission", "lesson", "status", "points", "max_points", "manual_points", "pending",
-    "isolation", "seconds", "problems", "tasks",
+    "schema", "submission", "name", "student", "lesson", "status", "points", "max_points",
+    "manual_points", "pending", "isolation", "seconds", "problems", "tasks",
 ]  # fmt: skip
 
 
@@ -67,11 +67,11 @@ def test_grade_leaves_all_it_promises(warm, notebooks, tmp_path):
     assert [float(row["points"]) for row in rows] == [line["points"] for line in lines]
     assert {task.name for task in lora().tasks if not task.manual} <= rows[0].keys()
     assert sorted(path.name for path in (out / "feedback").iterdir()) == [
-        "bert-lora.html",
-        "lora.html",
+        "anna.html",
+        "bert.html",
     ]
     assert plt.imread(out / "class.png").ndim == 3
-    assert "bert-lora" in ended.output and "--seed 3" in ended.output
+    assert "bert" in ended.output and "--seed 3" in ended.output
 
 
 BAD = {
@@ -153,7 +153,7 @@ def test_grade_writes_into_what_exists_when_forced(warm, notebooks, tmp_path):
 def test_a_result_forced_over_an_older_one_keeps_no_page_of_it(warm, notebooks, tmp_path):
     invoke("grade", notebooks, "--out", tmp_path, "--force", code=0)
     invoke("grade", notebooks / "bert", "--out", tmp_path, "--force", code=0)
-    assert [path.name for path in (tmp_path / "feedback").iterdir()] == ["lora.html"]
+    assert [path.name for path in (tmp_path / "feedback").iterdir()] == ["bert.html"]
 
 
 def test_grade_with_broken_checks_ends_in_words(warm, notebooks, tmp_path):

@@ -83,6 +83,20 @@ def seen(line):
     return json.dumps(line["tasks"])
 
 
+def test_what_is_no_notebook_is_said_once_and_what_becomes_one_is_graded(at, folder, said):
+    write_notebook(folder / "anna.ipynb", [WRONG.format("anna")])
+    (folder / "notes.json").write_text("{}")
+    (folder / ".DS_Store").write_text("")
+    with at() as desk:
+        works_until(desk, lambda: desk.scores and said)
+        works_for(desk, 1.5)
+        assert said == [f"{folder / 'notes.json'}: left out: no notebook."]
+        write_notebook(folder / "bert.ipynb", [WRONG.format("bert")])
+        (folder / "bert.ipynb").replace(folder / "notes.json")
+        works_until(desk, lambda: len(desk.scores) == 2)
+    assert [score.name for score in desk.scores] == ["anna", "notes"] and len(said) == 1
+
+
 def test_what_is_there_and_what_arrives_is_graded_by_all_workers(at, folder):
     write_notebook(folder / "anna" / "lora.ipynb", [WRONG.format("anna")])
     at_once = 0
@@ -108,7 +122,7 @@ def test_what_is_there_and_what_arrives_is_graded_by_all_workers(at, folder):
             str(folder / path) for path in made
         ]
     pages = sorted(page.name for page in (desk._out / "feedback").iterdir())
-    assert len(pages) == 4 and "lora.html" in pages
+    assert pages == ["anna.html", "bert.html", "carl.html", "dora.html"]
     assert (desk._out / "class.png").stat().st_size > 1000
 
 
@@ -118,8 +132,8 @@ def test_a_newer_version_takes_the_older_one_s_place(at, folder):
         works_until(desk, lambda: len(desk.scores) == 1)
         write_notebook(path, [WRONG.format("version two")])
         works_until(desk, lambda: "version two" in seen(journal(desk)["lora.ipynb"]))
-        assert "version two" in (desk._out / "feedback" / "lora.html").read_text()
-        assert [page.name for page in (desk._out / "feedback").iterdir()] == ["lora.html"]
+        assert "version two" in (desk._out / "feedback" / "inbox.html").read_text()
+        assert [page.name for page in (desk._out / "feedback").iterdir()] == ["inbox.html"]
 
 
 def test_a_version_that_arrives_meanwhile_is_the_one_that_counts(at, folder):

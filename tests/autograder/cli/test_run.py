@@ -6,10 +6,12 @@ import multiprocessing
 import random
 import re
 import shutil
+import zipfile
 
 import pytest
+from click.testing import CliRunner
 
-from autograder.cli import run
+from autograder.cli import main, run
 from autograder.grading import journal
 from autograder.grading.pool import Unfinished
 from autograder.grading.score_submission import Options
@@ -188,3 +190,56 @@ def test_a_late_submission_takes_nobody_s_page(ten, tmp_path):
 def test_two_runs_do_not_write_in_one_place(tmp_path):
     with journal.Journal(tmp_path), pytest.raises(NotebookError, match="another run"):
         journal.Journal(tmp_path)
+
+
+# ----------------------------------------------------------------------- whose it is, and what else
+
+COUNT = """
+def count_parameters(model):
+    parameters = {id(p): p for p in model.parameters()}.values()
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+"""
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_folder_loses_no_file_and_calls_each_student_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    folder, out = tmp_path / "download", tmp_path / "out"
+    for who in ("Anna A_101", "Bela B_102", "Cem C_103"):
+        write_notebook(folder / f"{who}_assignsubmission_file_" / "homework.ipynb", [COUNT])
+    third = folder / "Cem C_103_assignsubmission_file_" / "homework.ipynb"
+    with zipfile.ZipFile(third.with_suffix(".zip"), "w") as archive:
+        archive.write(third, "homework.ipynb")
+    third.unlink()
+    first = folder / "Anna A_101_assignsubmission_file_" / "homework.ipynb"
+    first.rename(first.with_name("HOMEWORK.IPYNB"))
+    (first.parent / ".DS_Store").write_bytes(b"x")
+    (folder / "Dora D_104_assignsubmission_file_").mkdir()
+    (folder / "Dora D_104_assignsubmission_file_" / "report.pdf").write_bytes(b"%PDF-1.7")
+
+    said = CliRunner().invoke(
+        main, ["grade", str(folder), "--out", str(out), "--seed", "3", "--lesson", "fine_tuning"]
+    )
+    assert said.exit_code == 1, said.output
+    assert "Dora D_104_assignsubmission_file_/report.pdf: left out: a PDF" in said.output
+    assert ".DS_Store" not in said.output
+    names = ["Anna A 101", "Bela B 102", "Cem C 103"]
+    for name in names:
+        page = (out / "feedback" / f"{name}.html").read_text(encoding="utf-8")
+        assert f"<title>Feedback: {name}</title>" in page
+        assert re.search(rf"│ {name} +│ graded +│ 5 / ", said.output), said.output
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in lines] == names
+    assert {line["tasks"][0]["points"] for line in lines} == {5.0}
+    report = CliRunner().invoke(main, ["report", str(out), "--format", "canvas"])
+    assert report.exit_code == 0 and not report.stderr
+    assert [row.split(",")[0] for row in (out / "canvas.csv").read_text().splitlines()[2:]] == names
+
+
+def test_what_is_stopped_and_not_reached_is_noticed(hidden, tmp_path):
+    path = write_notebook(
+        tmp_path / "class" / "eve.ipynb", ["def lora_forward(*a):\n    while 1: pass"]
+    )
+    options = Options(1, limits=LIMITS, tasks=("lora_forward",), hidden=False, task_timeout=1.0)
+    [score] = run.grade_into(tmp_path / "out", [path], options, 1)
+    assert "not reached" in score.problems[0]
