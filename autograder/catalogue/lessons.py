@@ -111,8 +111,8 @@ def task_lesson(task: str) -> Lesson:
         if any(entry.name == task for entry in lesson.tasks):
             return lesson
     names = [entry.name for lesson in catalogue() for entry in lesson.tasks]
-    near = " or ".join(difflib.get_close_matches(task, names))
-    hint = f"did you mean {near}?" if near else "`autograder lessons` lists them."
+    near = difflib.get_close_matches(task, names, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`autograder lessons` lists them."
     raise LessonError(f"there is no task {task!r}; {hint}")
 
 

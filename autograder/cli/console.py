@@ -26,6 +26,7 @@ from autograder.catalogue import lessons
 from autograder.catalogue.points import added
 from autograder.learner import attempts, display_bundles
 from autograder.reporting import feedback, measurements
+from autograder.sandbox import slow_imports
 from autograder.scores import CALL, CheckResult, Score, rounded_down
 from autograder.text import one_line, sentence
 
@@ -57,10 +58,10 @@ def warn(text: str) -> None:
 
 
 @contextlib.contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """Show that something is going on, on a terminal."""
-    with _err.status(text):
-        yield
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on, on a terminal: `text`, slow imports, what the value is called with."""
+    with _err.status(text) as status, slow_imports.told(status.update):
+        yield status.update
 
 
 @contextlib.contextmanager

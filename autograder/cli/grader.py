@@ -84,13 +84,16 @@ def grade(
     With --watch, what is in the folder is graded, then what arrives, and again what changes there.
     Ctrl-C is how that ends: the exit code is 130 only when notebooks are there that are not graded.
     """
-    from autograder import notebook
-    from autograder.catalogue import lessons
-    from autograder.checking import check_files, plugin
-    from autograder.cli import console, inbox, run
-    from autograder.grading.run_settings import read_run
-    from autograder.grading.score_submission import TASK_TIMEOUT, TIMEOUT, Options
-    from autograder.sandbox.warm_process import Limits
+    from autograder.cli import console
+
+    with console.waiting("starting"):
+        from autograder import notebook
+        from autograder.catalogue import lessons
+        from autograder.checking import check_files, plugin
+        from autograder.cli import inbox, run
+        from autograder.grading.run_settings import read_run
+        from autograder.grading.score_submission import TASK_TIMEOUT, TIMEOUT, Options
+        from autograder.sandbox.warm_process import Limits
 
     if watch and (len(paths) > 1 or not paths[0].is_dir()):
         raise click.UsageError("--watch takes one folder, which is there, and nothing else")

@@ -33,14 +33,16 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
     Exit code: 0 when every visible point is earned, 1 below that, 2 when the notebook cannot be
     checked, 130 on Ctrl-C.
     """
-    from autograder.catalogue import lessons
-    from autograder.checking import plugin
     from autograder.cli import console
-    from autograder.grading import score_submission
-    from autograder.grading.preparation import needs
-    from autograder.grading.results_format import record
-    from autograder.learner import attempts
-    from autograder.sandbox.warm_process import Zygote
+
+    with console.waiting("starting"):
+        from autograder.catalogue import lessons
+        from autograder.checking import plugin
+        from autograder.grading import score_submission
+        from autograder.grading.preparation import needs
+        from autograder.grading.results_format import record
+        from autograder.learner import attempts
+        from autograder.sandbox.warm_process import Zygote
 
     for task in tasks:
         lessons.task_lesson(task)
@@ -50,7 +52,8 @@ def check(notebook: Path, as_json: bool, tasks: tuple[str, ...], watch: bool) ->
 
         recheck.watch(notebook, options, as_json)
     warm = needs([notebook], options).modules
-    with console.waiting("warming up"), Zygote("none", warm=warm) as zygote:
+    with console.waiting("warming up") as say, Zygote("none", warm=warm) as zygote:
+        say("running the cells and the checks …")
         score = score_submission.grade(notebook, zygote, options)
     if as_json:
         click.echo(json.dumps(record(score), indent=2))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from autograder.catalogue.sources import sources
 from autograder.checking import check_files, plugin
 from autograder.checking.handle import InProcess, Student
 from autograder.learner import attempts, display_bundles
+from autograder.learner.output import Output
 from autograder.learner.record import StoreError
 from autograder.reporting import feedback
 from autograder.sandbox.child import kernel_locator
@@ -29,8 +30,11 @@ from autograder.scores import CheckResult
 _attempted: set[str] = set()
 
 
-def check(task: str) -> float:
-    """Run a task's visible checks on the notebook that this runs in; return the points earned."""
+def check(task: str, output: Output) -> float:
+    """Run a task's visible checks on the notebook that this runs in; return the points earned.
+
+    The verdict is shown in `output`, and what is going on until it is there.
+    """
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         raise RuntimeError(
             "check() was called by `nbgrader autograde` in the submission's own kernel, where no "
@@ -45,10 +49,12 @@ def check(task: str) -> float:
     still_open = _still_open(entry, student) if is_question else 0
     # A question is judged at once, where its key is at hand, but only as a whole: no answer is
     # found by trying.
-    results = run_checks(lesson, task, student, hidden=is_question and not still_open)
+    hidden = is_question and not still_open
+    output.say(f"checking {task} …")
+    results = run_checks(lesson, task, student, hidden, output.say)
     if not still_open and any(map(attempts.is_attempt, results)):
         _attempted.add(task)
-    display(feedback.verdict(task, results, entry.worth), raw=True)
+    output.show(feedback.verdict(task, results, entry.worth))
     if still_open:
         print(f"{still_open} still open. Once every one is answered, they are judged.")
     elif task.endswith(questions.STATEMENTS) and sources():
@@ -70,12 +76,24 @@ def _lesson(task: str) -> Lesson | None:
 
 
 def run_checks(
-    lesson: Lesson, task: str, student: Student, hidden: bool = False
+    lesson: Lesson,
+    task: str,
+    student: Student,
+    hidden: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[CheckResult]:
-    """Return what came of a task's visible checks on `student`, or of all that are at hand."""
+    """Return what came of a task's visible checks on `student`, or of all that are at hand.
+
+    `say` is told what takes long, while it lasts.
+    """
+
+    def reference_beside() -> Student:
+        say(f"checking {task}: measured beside the reference …")
+        return _reference(lesson.name)
+
     seed = plugin.drawn_seed()
     with _random_state_kept():
-        checks = plugin.Plugin(student, seed, (task,), reference=lambda: _reference(lesson.name))
+        checks = plugin.Plugin(student, seed, (task,), reference=reference_beside)
         return plugin.run(checks, check_files.files(lesson.name, hidden))
 
 

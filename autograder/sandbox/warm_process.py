@@ -19,7 +19,7 @@ from pathlib import Path
 import msgpack
 import torch
 
-from autograder.sandbox import container, outer_wall, zygote
+from autograder.sandbox import container, outer_wall, slow_imports, zygote
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.process import Process, has_ended
 
@@ -123,11 +123,13 @@ class Zygote:
 
     def _wait_until_warm(self) -> dict[str, object]:
         self._control.settimeout(WARM_UP_SECONDS)
-        message = self._control.recv(1 << 16)
-        self._control.settimeout(None)
-        if not message:
-            raise EOFError("it ended while it was importing")
-        return dict(msgpack.unpackb(message))
+        while message := self._control.recv(1 << 16):
+            report = dict(msgpack.unpackb(message))
+            if "importing" not in report:
+                self._control.settimeout(None)
+                return report
+            slow_imports.begins(report["importing"])
+        raise EOFError("it ended while it was importing")
 
     def _look_at(self, report: dict[str, object]) -> None:
         """Compare what the zygote sees from inside with what it should see."""

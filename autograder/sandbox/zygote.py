@@ -63,12 +63,13 @@ def named(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Warm up, report what is seen from inside, then fork a child per message."""
+    """Warm up, tell what is imported and seen from inside, then fork a child per message."""
     mode = sys.argv[1]
     control = socket.socket(fileno=CONTROL)
     if mode == "container":
         inner_wall.die_with_parent()
     for name in sys.argv[2:]:
+        control.send(msgpack.packb({"importing": name}))
         importlib.import_module(name)
     if sys.platform == "linux":
         # as before Python 3.14: a worker that imports all anew takes seconds and much memory

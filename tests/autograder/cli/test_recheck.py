@@ -254,11 +254,12 @@ def test_on_a_terminal_the_newest_verdict_takes_the_place_of_the_one_before(tmp_
     screen = Screen(path, tmp_path / "data")
     shown = screen.shows("Not begun: lora_linear", 60)
     assert "visible points" in shown and "rank_for_budget" in shown
+    assert "importing torch …" in shown  # said while it lasted
     for change in ("", "\nLoRALinear.forward = None"):
         path.write_text(text(BUDGET.format("None"), RIGHT + change))
         shown = screen.shows("adds the low-rank update to its base")
         assert "\x1b[2J" in shown  # the screen was cleared
-        assert shown.index("points of the") < shown.index("Since the last check")
+        assert shown.index("visible points") < shown.index("Since the last check")
         assert shown.index("Since the last check") < shown.index("lora_linear: The layer adds")
     path.write_text(text(BUDGET.format("None"), RIGHT + change, "x = 1"))
     screen.shows("No check has passed or failed anew")

@@ -8,7 +8,7 @@ import pytest
 from autograder.catalogue import nbgrader_cells, sources
 from autograder.checking import check_files, plugin
 from autograder.grading.score_submission import Options, grade
-from autograder.sandbox import session, warm_process, zygote
+from autograder.sandbox import session, slow_imports, warm_process, zygote
 from tests.conftest import (
     LIMITS,
     lora,
@@ -418,7 +418,9 @@ def loaded(name):
 
 def test_a_process_that_is_told_imports_that_alone(tmp_path):
     path = write_notebook(tmp_path / "a.ipynb", reference_cells())
-    with warm_process.Zygote("none", warm=zygote.BASE) as few:
+    said = []
+    with slow_imports.told(said.append), warm_process.Zygote("none", warm=zygote.BASE) as few:
+        assert said == ["importing torch …", "importing IPython …"]
         score = grade(path, few, QUICK)
         with running(few, LOADED) as (student, _):
             assert student.loaded("torch") and not student.loaded("peft")

@@ -15,6 +15,7 @@ from autograder.authoring import build
 from autograder.catalogue import lessons, reference
 from autograder.checking.handle import InProcess, Student
 from autograder.learner import attempts, verdict
+from autograder.learner.output import Output
 from autograder.sandbox import stub
 from tests.conftest import lora, reference_cells
 
@@ -57,9 +58,19 @@ def executed(data):
         "show_reference('lora_numbers')",
     ]
     made = new_notebook(cells=[new_code_cell(cell) for cell in cells])
-    client = nbclient.NotebookClient(made, timeout=120, kernel_name="python3", allow_errors=True)
+    client = Watched(made, timeout=120, kernel_name="python3", allow_errors=True)
+    client.said = []
     client.execute()
-    return {cell.source: cell.outputs for cell in made.cells}
+    return {cell.source: cell.outputs for cell in made.cells} | {"said": client.said}
+
+
+class Watched(nbclient.NotebookClient):
+    """Keeps what each output showed first, and what took its place."""
+
+    def process_message(self, message, cell, cell_index):
+        if message["msg_type"] in ("display_data", "update_display_data"):
+            self.said.append((message["msg_type"], message["content"]["data"]["text/plain"]))
+        return super().process_message(message, cell, cell_index)
 
 
 def texts(outputs, kind="text/plain"):
@@ -80,6 +91,17 @@ def test_the_points_come_last_as_a_float_and_nothing_on_stderr(executed):
         assert outputs[-1].output_type == "execute_result"
         points = float(outputs[-1].data["text/plain"])
         assert points == expected or (expected is None and 0 < points <= 8)
+
+
+def test_what_is_going_on_is_said_until_the_verdict_takes_its_place(executed):
+    first = [text for kind, text in executed["said"] if kind == "display_data"]
+    then = [text for kind, text in executed["said"] if kind == "update_display_data"]
+    assert "checking lora_forward …" in [*first, *then]
+    assert any(text.endswith("measured beside the reference …") for text in then)
+    assert any(text.startswith("lora_forward: ") and "✓" in text for text in then)
+    assert "checking lora_forward …" not in texts(
+        executed["second = check('lora_forward'); second"]
+    )
 
 
 def test_a_right_answer_is_told_what_is_still_decided_at_grading(executed):
@@ -155,7 +177,7 @@ def no_folder(tmp_path, monkeypatch):
 def test_what_cannot_be_recorded_is_said_once_after_the_verdict(monkeypatch, capsys, no_folder):
     wrong = Student(InProcess({"lora_forward": lambda *args, **kwargs: None}))
     monkeypatch.setattr(verdict, "_notebook", lambda: wrong)
-    assert [verdict.check("lora_forward") for _ in range(2)] == [0.0, 0.0]
+    assert [verdict.check("lora_forward", Output()) for _ in range(2)] == [0.0, 0.0]
     said = capsys.readouterr()
     assert said.out.count("✗") >= 2 and said.err == ""
     assert said.out.count("not recorded") == 1 and "AUTOGRADER_DATA" in said.out
@@ -168,10 +190,10 @@ def test_a_question_is_recorded_once_all_of_it_is_answered(monkeypatch, tmp_path
     names = next(task.names for task in lora().tasks if task.name == "lora_numbers")
     answers = dict.fromkeys(names, 1) | {names[0]: None}
     monkeypatch.setattr(verdict, "_notebook", lambda: Student(InProcess(answers)))
-    verdict.check("lora_numbers")
+    verdict.check("lora_numbers", Output())
     assert not (tmp_path / "data").exists()
     answers[names[0]] = 12_288
-    assert verdict.check("lora_numbers") > 0
+    assert verdict.check("lora_numbers", Output()) > 0
     [standing] = attempts.standings(pytest.fail, "lora")
     before = attempts.STORE.read(pytest.fail)["lora_numbers"]
     [task] = [task for task in standing.tasks if task.task == "lora_numbers"]
@@ -201,7 +223,7 @@ def test_the_reference_waits_for_an_attempt(capsys, monkeypatch):
 def test_nbgrader_s_own_execution_is_refused_in_words(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     with pytest.raises(RuntimeError, match="autograder grade"):
-        verdict.check("lora_forward")
+        verdict.check("lora_forward", Output())
 
 
 def test_only_visible_checks_run():
