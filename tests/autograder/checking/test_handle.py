@@ -210,9 +210,7 @@ def test_errors_are_told_alike(either, name, type_name, sentence):
 
 
 def test_wrong_arguments_are_the_student_s_error(either):
-    with pytest.raises(
-        StudentError, match=r"cannot be called as the task says: f\(\) takes 1"
-    ) as caught:
+    with pytest.raises(StudentError, match="cannot be called as the task says: f") as caught:
         either("def f(x): return x").f(1, 2)
     assert caught.value.type_name == "TypeError" and not caught.value.own
 
