@@ -309,13 +309,11 @@ def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
     for cell in submission.code:
         for name in cell.names:
             places.setdefault(name, []).append(cell.number)
-    problems = []
+    problems: list[str] = []
+    missing: list[str] = []
     for task in lesson.tasks:
         if task.names and not any(name in places for name in task.names):
-            problems.append(
-                f"{task.name}: no cell defines {' or '.join(task.names)}. "
-                "Was the cell deleted or renamed, or does it not parse?"
-            )
+            missing.append(f"{' or '.join(task.names)} ({task.name})")
         for name in task.names:
             if len(set(places.get(name, []))) > 1:
                 cells = in_words(places[name])
@@ -323,6 +321,9 @@ def _look_over(submission: Submission, lesson: Lesson) -> list[str]:
                     f"{task.name}: {name} is defined in {cells}; the last one counts, "
                     "or the one at its check where that earns more."
                 )
+    if missing:
+        what = "Was the cell deleted or renamed, or does it not parse?"
+        problems.insert(0, f"No cell defines {'; '.join(missing)}. {what}")
     return problems
 
 

@@ -335,8 +335,14 @@ def test_a_missing_task_is_named_and_costs_itself(graded):
     score = graded(reference_cells(lora_forward="pass"))
     assert by_task(score) == {"lora_forward": 0.0, "rank_for_budget": 1.0}
     [problem] = [p for p in score.problems if "lora_forward" in p]
-    assert "no cell defines lora_forward" in problem
+    assert problem.startswith("No cell defines lora_forward (lora_forward). Was the cell deleted")
     assert all("lora_forward" in check.message for check in score.tasks[0].checks)
+
+
+def test_missing_tasks_are_one_sentence(graded):
+    [problem] = graded(["def lora_forward(*args): return None"]).problems
+    assert "lora_forward (" not in problem and "; rank_for_budget (rank_for_budget); " in problem
+    assert "find_places or keep_running_statistics or inject_lora (inject_lora)" in problem
 
 
 def test_a_task_defined_twice_is_named_and_the_last_counts(graded):
