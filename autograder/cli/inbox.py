@@ -165,9 +165,9 @@ class Desk:
             return  # what is there now will be noted
         known = self._journal.scores.keys()
         there = list(dict.fromkeys([*known, *map(str, self._arrivals.there), score.submission]))
-        name, student = submission_names.names(there, self._lesson_of, self._journal.names)[
-            score.submission
-        ]
+        top = len(self._folder.parts)
+        names = submission_names.names(there, self._lesson_of, self._journal.names, top)
+        name, student = names[score.submission]
         is_newer = score.submission in known
         score = replace(score, name=name, student=student)
         feedback.write_page(self._out / feedback.page_of(score), score)

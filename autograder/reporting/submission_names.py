@@ -53,14 +53,16 @@ def names(
     submissions: Sequence[str],
     lesson_of: LessonOf,
     known: Mapping[str, tuple[str, Learner]] | None = None,
+    below: int = 0,
 ) -> dict[str, tuple[str, Learner]]:
     """Return for each submission what it is called, which no other is, and whose it is.
 
     It is called as its student is; of several of one student's, each has what tells it apart behind
-    that. Those that are `known` keep what they have.
+    that. Those that are `known` keep what they have. So many first parts of each path say nothing:
+    `below` them a folder is a student's even while it is the only one.
     """
     known = known or {}
-    whose, places = _placed(submissions, lesson_of)
+    whose, places = _placed(submissions, lesson_of, below)
     together: dict[Learner, list[str]] = collections.defaultdict(list)
     for submission in submissions:
         together[whose[submission]].append(submission)
@@ -71,8 +73,8 @@ def names(
             found[submission] = known[submission]
             continue
         student = whose[submission]
-        below = {each: _parts(each)[places[each] + 1 :] for each in together[student]}
-        base = _short(" ".join([str(student), *_telling(below, submission)]))
+        ends = {each: _parts(each)[places[each] + 1 :] for each in together[student]}
+        base = _short(" ".join([str(student), *_telling(ends, submission)]))
         name, number = base, 2
         while file_name(name).casefold() in taken:
             name, number = f"{base} {number}", number + 1
@@ -81,16 +83,14 @@ def names(
     return found
 
 
-def _telling(below: Mapping[str, tuple[str, ...]], submission: str) -> tuple[str, ...]:
+def _telling(ends: Mapping[str, tuple[str, ...]], submission: str) -> tuple[str, ...]:
     """Return the fewest last parts that tell one of a student's submissions from the others."""
-    if len(below) == 1:
+    if len(ends) == 1:
         return ()
-    most = max(map(len, below.values()))
-    for count in range(1, most + 1):
-        ends = [parts[-count:] for parts in below.values()]
-        if len(set(ends)) == len(ends):
-            return below[submission][-count:]
-    return below[submission][-1:]
+    for count in range(1, max(map(len, ends.values())) + 1):
+        if len({parts[-count:] for parts in ends.values()}) == len(ends):
+            return ends[submission][-count:]
+    return ends[submission][-1:]
 
 
 def _short(text: str) -> str:
@@ -127,10 +127,11 @@ def students(submissions: Iterable[str], lesson_of: LessonOf) -> dict[str, Learn
 
 
 def _placed(
-    submissions: Sequence[str], lesson_of: LessonOf
+    submissions: Sequence[str], lesson_of: LessonOf, top: int = 0
 ) -> tuple[dict[str, Learner], dict[str, int]]:
     """Return whose each submission is, and which part of its path says so."""
-    own = {submission: _own(submission, len(submissions) == 1) for submission in submissions}
+    is_alone = len(submissions) == 1
+    own = {submission: _own(submission, is_alone, top) for submission in submissions}
     depth: dict[str, int] = {}
     waiting = [(0, list(submissions))]
     while waiting:
@@ -138,7 +139,8 @@ def _placed(
         below: dict[str, list[str]] = collections.defaultdict(list)
         for submission in group:
             below[_parts(submission)[own[submission][level]]].append(submission)
-        is_passed = _is_passed(below, len(group) == len(submissions), lesson_of)
+        are_all = len(group) == len(submissions) and not (is_alone and top)
+        is_passed = _is_passed(below, are_all, lesson_of)
         for members in below.values():
             deeper = [each for each in members if is_passed and level + 1 < len(own[each])]
             depth.update(dict.fromkeys(members, level))
@@ -160,12 +162,12 @@ def _is_passed(below: Mapping[str, list[str]], are_all: bool, lesson_of: LessonO
     return 2 * sum(_is_class(each, lesson_of) for each in below.values()) >= len(below)
 
 
-def _own(submission: str, is_alone: bool) -> tuple[int, ...]:
+def _own(submission: str, is_alone: bool, top: int) -> tuple[int, ...]:
     """Return which parts of a path may be a student's name; a lone one's may be nbgrader's."""
     parts = _parts(submission)
     last = len(parts) - bool(is_alone and parts[-2:-1] and parts[-2] in _assignments())
     passed = _lesson_names() | {"/", ".."}
-    own = [number for number in range(last) if parts[number] not in passed]
+    own = [number for number in range(top, last) if parts[number] not in passed]
     return tuple(own) or (len(parts) - 1,)
 
 

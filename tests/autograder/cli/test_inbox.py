@@ -132,8 +132,8 @@ def test_a_newer_version_takes_the_older_one_s_place(at, folder):
         works_until(desk, lambda: len(desk.scores) == 1)
         write_notebook(path, [WRONG.format("version two")])
         works_until(desk, lambda: "version two" in seen(journal(desk)["lora.ipynb"]))
-        assert "version two" in (desk._out / "feedback" / "inbox.html").read_text()
-        assert [page.name for page in (desk._out / "feedback").iterdir()] == ["inbox.html"]
+        assert "version two" in (desk._out / "feedback" / "lora.html").read_text()
+        assert [page.name for page in (desk._out / "feedback").iterdir()] == ["lora.html"]
 
 
 def test_a_version_that_arrives_meanwhile_is_the_one_that_counts(at, folder):

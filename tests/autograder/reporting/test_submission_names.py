@@ -69,6 +69,12 @@ def test_a_name_stays_whoever_comes_later():
     assert [str(who) for _, who in after.values()] == ["anna", "bert", "carl", "anna"]
 
 
+def test_below_a_folder_that_is_named_the_first_to_come_is_called_by_its_own():
+    for path, name in (("anna/homework", "anna"), ("anna", "anna"), ("lora", "lora")):
+        found = names([f"in/box/{path}.ipynb"], lora, below=2)
+        assert [each for each, _ in found.values()] == [name]
+
+
 def test_scores_of_before_there_were_names_get_theirs():
     made = submission_names.named([score("c/a.ipynb", [[1.0]]), score("c/b.ipynb", [[1.0]])])
     assert [each.name for each in made] == ["a", "b"] == [each.student.name for each in made]
