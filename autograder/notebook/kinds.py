@@ -28,7 +28,7 @@ _PAGE = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _EXPORT = re.compile(rb"nbconvert|\bjp-(?:Notebook|Cell|RenderedHTML)|jupyter", re.IGNORECASE)
-_MARKS = re.compile(r"^(?:<{7}|>{7})(?: |$)", re.MULTILINE)
+_MARKS = re.compile(r"^[ \t]*(?:<{7}|>{7})(?: |$)", re.MULTILINE)
 _OTHER_KERNELS = {"ir": "R", "xr": "R", "julia": "Julia", "octave": "Octave", "matlab": "MATLAB"}
 
 
