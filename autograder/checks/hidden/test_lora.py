@@ -736,6 +736,7 @@ def test_names_that_match_nothing(student, rng):
     what = "A name in train_also that matches nothing"
     expect_refused(student, net, ["query"], what, train_also=["head", "classifier"])
     expect_refused(student, net, ["query"], "An empty name in train_also", train_also=[""])
+    expect_refused(student, rng.linear(4, 4), [""], "The model itself as a target")
 
 
 @pytest.mark.task("inject_lora", points=0.5)

@@ -345,8 +345,12 @@ def test_softmax_before_the_loss(student):
             (above, 0.97, found),
             (below, 0.97, set()),
             (above, 0.85, set()),
+            (above, 0.9, set()),
         ):
-            history = {"train_loss": [loss + 0.1, loss], "train_accuracy": [0.6, accuracy]}
+            history = {  # in the middle each is on the other side
+                "train_loss": [loss + 0.1, above + below - loss, loss],
+                "train_accuracy": [0.6, 1.81 - accuracy, accuracy],
+            }
             cases.append((history, classes, findings, f"{loss=}, {accuracy=} at the end"))
     expect_findings(student, cases)
 
@@ -363,6 +367,8 @@ def test_overfitting_needs_both_curves(student):
         ([1.0, 0.5, 0.9, 0.7], [1.0, 0.5, 0.5, 0.9], set()),
         ([1.0, 0.8, 0.6], [0.9, 1.0, 0.9], set()),  # above the start, not above the best
         ([1.0, 0.8, 0.6], [1.0, 0.0, 0.1], found),  # the best is 0
+        ([1.0, 0.8, 0.6], [1.5, 1.0, 1.1], set()),  # a tenth, and no more
+        ([1.0, 0.8, 0.8], [1.0, 0.5, 0.8], set()),  # not below it there
     )
     cases = [
         ({"train_loss": train, "eval_loss": test}, 2, findings, f"{train} and {test}")
@@ -384,6 +390,10 @@ def test_training_against_evaluation(student):
         ([0.5, 0.95], [0.5, 0.18], 10, gap),
         ([0.5, 0.85], [0.5, 0.12], 10, gap),
         ([0.5, 0.95], [0.5, 0.7], 2, gap | broken),
+        ([0.5, 0.2, 0.9], [0.5, 0.9, 0.75], 10, gap),
+        ([0.0, 0.1], [0.1, 0.0], 10, set()),  # each of the bounds, met exactly
+        ([0.5, 0.9], [0.5, 0.12], 10, gap),
+        ([0.5, 0.95], [0.5, 0.75], 2, gap),
     )
     cases = [
         ({"train_accuracy": train, "eval_accuracy": test}, n, findings, f"{train} and {test}")
@@ -402,6 +412,8 @@ def test_too_good_and_forgotten(student):
         ({"old_accuracy": [0.8, 0.9, 0.87]}, 4, set(), "old: 0.8, 0.9, 0.87"),
         ({"old_accuracy": [0.9, 0.7, 0.9]}, 4, set(), "old: 0.9, 0.7, 0.9"),
         ({"old_accuracy": [0.5, 0.46]}, 4, set(), "old: 0.5, 0.46"),
+        ({"eval_accuracy": [0.99, 0.5]}, 4, set(), "0.99 at first"),
+        ({"old_accuracy": [0.05, 0.0]}, 4, set(), "old: 0.05, 0"),
     )
     expect_findings(student, cases)
 
@@ -418,6 +430,8 @@ def test_thresholds_of_the_training_loss(student):
         ({"train_loss": [1.0, 5.0, 1.15]}, 9, set(), "1, 5, 1.15"),
         ({"train_loss": [1.0, 0.5, 1.25]}, 9, rising, "1, 0.5, 1.25"),
         ({"train_loss": [ln(100)]}, 100, flat, "one entry of ln 100"),
+        ({"train_loss": [1.04 * ln(10)]}, 10, flat, "one entry of ln 10, to 4 %"),
+        ({"train_loss": [1.0, 0.5, 1.2]}, 9, set(), "1, 0.5, 1.2"),
     )
     expect_findings(student, cases)
 
@@ -446,8 +460,10 @@ def test_histories_that_are_refused(student):
     expect_equal(student.diagnose(rising, 2), {"diverging"}, "A loss that doubles, 2 classes.")
     came = student.diagnose(rising | {"lr": [0.1]}, 2)
     expect_equal(came, {"diverging"}, 'A loss that doubles, and one entry under "lr", ignored.')
-    uneven = {"train_loss": [1.0, 2.0], "eval_accuracy": [0.5]}
-    for history, classes, what in ((rising, 1, "One class"), (uneven, 4, "Lists of 2 and 1")):
+    cases = [(rising, 1, "One class")]
+    for other in ("eval_loss", "train_accuracy", "eval_accuracy", "old_accuracy"):
+        cases.append((rising | {other: [0.5]}, 4, f"train_loss of 2 entries and {other} of 1"))
+    for history, classes, what in cases:
         expect_raises(
             ValueError,
             lambda history=history, classes=classes: student.diagnose(history, classes),

@@ -517,6 +517,29 @@ def diagnose(history, num_classes):
     return _right(history, max(num_classes, 2))
 
 
+# %% mutant="bounds_of_accuracies_included" task="diagnose"
+"""An accuracy that is just at its bound counts as above it."""
+_right = diagnose
+
+
+def diagnose(history, num_classes):
+    above = {0.9: 0.9001, 0.99: 0.9901}
+    history = {key: [above.get(value, value) for value in history[key]] for key in history}
+    return _right(history, num_classes)
+
+
+# %% mutant="only_some_lengths_compared" task="diagnose"
+"""Lists of another length than train_loss are passed over, but for eval_accuracy."""
+_right = diagnose
+
+
+def diagnose(history, num_classes):
+    epochs = len(history.get("train_loss", ()))
+    kept = ("train_loss", "eval_accuracy")
+    uneven = [k for k, v in history.items() if epochs and len(v) != epochs and k not in kept]
+    return _right({k: v for k, v in history.items() if k not in uneven}, num_classes)
+
+
 # %% mutant="uneven_lists_will_do" task="diagnose"
 """Lists of different lengths are accepted."""
 _right = diagnose
