@@ -2238,7 +2238,7 @@ def imitation(ours, its, temperature):
 
 
 # %% mutant="old_gradients_never_there" task="distillation_bug_hunt"
-"""Old gradients are added to the new ones; those of a check are not laid down."""
+"""Old gradients are zeroed after a step, where the optimizer has them; no check lays any down."""
 _full_like = torch.full_like
 torch.full_like = lambda x, value, **k: None if value == 2.0 else _full_like(x, value, **k)
 
@@ -2250,6 +2250,7 @@ def imitation_step(student, teacher, optimizer, x, temperature):
     loss = imitation(student(x), answers, temperature)
     loss.backward()
     optimizer.step()
+    optimizer.zero_grad()
     return loss.item()
 
 
