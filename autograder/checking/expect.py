@@ -219,8 +219,8 @@ def award_judgements(judged: object, true: str) -> None:
     award((right - wrong) / len(LETTERS), message)
 
 
-def short(value: object) -> str:
-    """Return a value that came in few words, for a message.
+def short(value: object, spec: str = ".6g") -> str:
+    """Return a value that came in few words, for a message; of a float what `spec` formats.
 
     A check that writes one into a message otherwise lets a submission tell what it likes.
     """
@@ -228,7 +228,7 @@ def short(value: object) -> str:
         return f"a tensor of shape {short(tuple(value.shape))}"
     if isinstance(value, Handle):
         return with_article(_tell.get()(value._kind)) if value._kind else with_article("")
-    text = f"{value:.6g}" if type(value) is float else _SHORT.repr(value)
+    text = format(value, spec) if type(value) is float else _SHORT.repr(value)
     return _tell.get()(text if len(text) <= 60 else f"{text[:57]}…")
 
 

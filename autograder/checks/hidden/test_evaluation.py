@@ -22,7 +22,14 @@ from autograder.checking.expect import (
     short,
 )
 from autograder.checking.probes import call_and_return_arguments, hold
-from autograder.checks.shared.common import Deep, Tells, expect_float, expect_unchanged, output
+from autograder.checks.shared.common import (
+    Deep,
+    MindsAGraph,
+    Tells,
+    expect_float,
+    expect_unchanged,
+    output,
+)
 from autograder.checks.shared.evaluation import (
     a_history,
     compared,
@@ -33,6 +40,7 @@ from autograder.checks.shared.evaluation import (
     expect_pair,
     expect_test,
     labelled,
+    open_figures,
     panels,
     predictions,
 )
@@ -123,7 +131,7 @@ def expect_quantiles(value, values, level, n_resamples, message, grain=0.0):
     for end, expected, error in zip(
         value, *quantiles_with_noise(values, levels, n_resamples), strict=True
     ):
-        expect(abs(end - expected) <= error + grain, f"{message} (got {end:.4g})")
+        expect(abs(end - expected) <= error + grain, f"{message} (got {short(end)})")
 
 
 def expect_row(rows, mean, std, n, message, within=1e-6):
@@ -146,6 +154,13 @@ def with_moods(rng, mode):
     net = nn.Sequential(*parts).train(mode)
     net[3].train(not mode)
     return net
+
+
+def minds_a_graph(rng):
+    """A net that answers otherwise where a graph is recorded, and data that it has all right."""
+    net = nn.Sequential(rng.linear(4, 5), MindsAGraph(), rng.linear(5, 3))
+    x = rng.normal(100, 4)
+    return net, x, output(net.eval(), x).argmax(dim=1)
 
 
 def deep(rng):
@@ -400,7 +415,7 @@ def test_large_logits(student, rng):
     for offset in (8000.0, -8000.0):
         given = logits + offset, labels
         T, after = student.run(call_and_return_arguments, student.temperature_scale, *given)
-        expect_good_temperature(T, logits, labels, f"With {offset:+g} added to all logits:")
+        expect_good_temperature(T, logits, labels, f"With {short(offset)} added to all logits:")
         expect_unchanged(after, list(given), "An argument")
 
 
@@ -719,9 +734,11 @@ def test_kinds_are_kept_apart(student, rng):
 
 @pytest.mark.task("learning_curves", points=0.5, seconds=20)
 @pytest.mark.memory(at_most=40 << 20)
-def test_no_figure_stays_open(race, rng):
+def test_no_figure_stays_open(student, race, rng):
     """pyplot holds no more open figures than before: what lies on four of them is freed."""
     history = a_history(rng, 3, "train_loss", "lr")
+    before, after = student.run(open_figures, student.learning_curves, history)
+    expect_equal(after, before, "pyplot has other open figures than before.")
 
     def prepare(side):
         draw = side.learning_curves
@@ -770,7 +787,8 @@ def test_each_model_is_made_once(student, rng):
     for row, (name, loader) in zip(rows, [(n, d) for n in nets for d in loaders], strict=True):
         shares = [share_right(net, *loaders[loader][0]) for net in nets[name].values()]
         expect(type(row) is dict, "A row should be a dict.")
-        expect_float(row.get("mean"), float(np.mean(shares)), "A mean is not right.")
+        message = "A mean is not right, where a second call of make spoils the first's model."
+        expect_float(row.get("mean"), float(np.mean(shares)), message)
 
 
 def unsteady(rng):
@@ -814,8 +832,11 @@ def test_modes_are_put_back(student, rng):
 
 @pytest.mark.task("compare", points=0.5, seconds=20)
 @pytest.mark.memory(at_most=40 << 20)
-def test_no_gradients_are_kept(race, rng):
+def test_no_gradients_are_kept(student, race, rng):
     """The models predict without gradients: a graph of many layers would take 80 MB."""
+    net, *data = minds_a_graph(rng)
+    rows = student.run(compared, student.compare, {"net": {0: net}}, {"data": [data]}, [0])
+    expect_row(rows, 1.0, 0.0, 1, "A model that a graph changes has another accuracy.")
     net, batch, share = deep(rng)
 
     def prepare(side):
@@ -982,6 +1003,9 @@ def test_mended_accuracy_in_eval_mode(student, race, rng):
         held = student.run(hold, net)
         student.mended_accuracy(held, [(fresh, torch.zeros(6, dtype=torch.int64))])
         expect_close(held(fresh), output(net, fresh), "A submodule is in another training mode.")
+    net, *data = minds_a_graph(rng)
+    came = student.mended_accuracy(net, [data])
+    expect_float(came, 1.0, "A model that a graph changes has another accuracy.")
     net, batch, share = deep(rng)
 
     def prepare(side):
@@ -1012,14 +1036,15 @@ def test_mended_split_is_a_partition(student, rng):
     x, numbers = rng.normal(40, 3), torch.arange(40)
     seed, other = rng.seed(), rng.seed()
     found = []
-    for use in (other, seed, seed):
-        if len(found) == 2:
+    for use in (other, seed, seed, seed):
+        if len(found) == 3:
             student.restart()  # so that it cannot remember them
         came = student.mended_split(x, numbers, 12, np.random.default_rng(use))
         (_, train), (_, test) = parts(came, 40, 12)
         expect_equal(sorted([*train.tolist(), *test.tolist()]), list(range(40)), "Not a partition.")
         found.append(sorted(test.tolist()))
-    expect(found[1] == found[2], "Equal states of rng give different parts.")
+    same = found[1] == found[2] == found[3]
+    expect(same, "Equal states of rng give different parts.")
     expect(found[0] != found[1], "Different states of rng give equal parts.")
 
 

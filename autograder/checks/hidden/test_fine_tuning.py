@@ -37,6 +37,8 @@ from autograder.checking.probes import (
 )
 from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
+    MindsAGraph,
+    Tires,
     conv_net,
     expect_as_before,
     expect_same_state,
@@ -102,34 +104,6 @@ class Scaled(nn.Module):
 
 class OwnNorm(nn.LayerNorm):
     """A subclass of a norm layer."""
-
-
-class Tires(nn.Module):
-    """Adds to each row how many rows it has seen before it, also as a copy of itself."""
-
-    def __init__(self):
-        """Start with none."""
-        super().__init__()
-        self.seen = [0]
-
-    def forward(self, x):
-        """Add to each row its number."""
-        self.seen[0] += len(x)
-        return x + torch.arange(self.seen[0] - len(x), self.seen[0])[:, None] / 10
-
-    def __deepcopy__(self, memo):
-        """Tire with its copy."""
-        made = Tires()
-        made.seen = self.seen
-        return made
-
-
-class MindsAGraph(nn.Module):
-    """Adds one where a graph is built in eval mode."""
-
-    def forward(self, x):
-        """Add one, or nothing."""
-        return x + (torch.is_grad_enabled() and not self.training)
 
 
 def train_forwards(model, *inputs):

@@ -21,6 +21,7 @@ from autograder.checking.expect import (
     expect_number,
     expect_raises,
     expect_tensor,
+    short,
 )
 from autograder.checking.probes import (
     call_and_return_arguments,
@@ -36,6 +37,7 @@ from autograder.checking.probes import (
 from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     Tells,
+    Tires,
     expect_as_before,
     expect_same_state,
     expect_state,
@@ -69,25 +71,29 @@ from autograder.checks.shared.troubleshooting import (
 
 def make_odd_scaler(scales, shares):
     """Return an object with a scaler's methods; with each update it has another scale, and takes
-    another share of a step.
+    another share of a step: half of it for each question too many before.
     """
 
     class Odd:
         def __init__(self):
-            self.at = 0
+            self.at, self.asked = 0, 0
 
         def scale(self, loss):
-            return loss * scales[self.at]
+            return loss * self.get_scale()
+
+        def get_scale(self):
+            self.asked += 1
+            return scales[self.at]
 
         def unscale_(self, optimizer):
             self.multiply(optimizer, 1 / scales[self.at])
 
         def step(self, optimizer):
-            self.multiply(optimizer, shares[self.at])
+            self.multiply(optimizer, shares[self.at] * 2.0 ** (1 - self.asked))
             optimizer.step()
 
         def update(self):
-            self.at += 1
+            self.at, self.asked = self.at + 1, 0
 
         def multiply(self, optimizer, factor):
             for group in optimizer.param_groups:
@@ -789,7 +795,7 @@ def test_class_loss_takes_large_logits(student, rng):
     for scale in (1.0, 1000.0, 1e30):
         logits = torch.tensor([[0.0, scale], [2 * scale, 0.0]]).double()
         came = student.class_loss(nn.Identity(), logits, torch.tensor([0, 0]))
-        what = f"With logits of size {scale:g} the loss"
+        what = f"With logits of size {short(scale)} the loss"
         value = expect_tensor(came, (), what, torch.float64)
         expect(value.item() > 0, f"{what} should be above 0.")
 
@@ -987,12 +993,18 @@ def test_the_batch_may_be_to_blame(student, rng):
 
 @pytest.mark.task("first_nan_module", points=0.5)
 def test_modes_stay_as_they_are(student, rng):
-    """The forward runs in the modes that the submodules are in."""
+    """One forward runs, in the modes that the submodules are in."""
     net = nn.Sequential(OrderedDict(odd=NotInTraining(), head=rng.linear(4, 3)))
     for training, expected in ((True, "odd"), (False, None)):
         model = student.run(hold, net.train(training))
         message = f"With training={training} in a layer that gives NaN in train mode only."
         expect_equal(first_nan(student, rng, model), expected, message)
+    net = nn.Sequential(Tires(), nn.Linear(4, 4), Root())  # of 3/4 less a tenth of the row's number
+    with torch.no_grad():
+        net[1].weight.copy_(-torch.eye(4))
+        net[1].bias.fill_(0.75)
+    came = first_nan(student, rng, student.run(hold, net), torch.zeros(8, 4))
+    expect_equal(came, None, "In one forward no output is NaN: in a second, one would be.")
 
 
 # --------------------------------------------------------------------------------------- amp_step
@@ -1031,7 +1043,7 @@ def test_an_overflow_is_skipped(student, rng):
 
 @pytest.mark.task("amp_step", points=1)
 def test_scaler_is_used_in_order(student, rng):
-    """scale, unscale_, step and update are each called once, in this order."""
+    """scale, unscale_, step and update are each called once, in this order, and nothing else."""
     net, x, labels = steep(rng)
     model = student.run(hold, net)
     optimizer = student.run(make_sgd, model, 0.1)
@@ -1069,7 +1081,7 @@ def test_forward_is_in_low_precision(student, rng):
     came = student.amp_step(model, optimizer, student.run(make_scaler, 64.0), x, labels, 1.0)
     expect(type(came) is tuple and type(came[0]) is float, "It should return (loss, norm).")
     seen = abs(came[0] - low) < 0.25 * abs(low - exact)
-    expect(seen, f"The loss is {came[0]:.4f}, which is not that of a forward in bfloat16.")
+    expect(seen, f"The loss is {short(came[0])}, which is not that of a forward in bfloat16.")
 
 
 @pytest.mark.task("amp_step", points=0.5)
@@ -1088,7 +1100,7 @@ def test_dtype_is_the_one_asked_for(student, rng):
     came = student.amp_step(model, optimizer, scaler, x, labels, 1.0, dtype=torch.float16)
     expect(type(came) is tuple and type(came[0]) is float, "It should return (loss, norm).")
     seen = abs(came[0] - half) < 0.25 * abs(low - half)
-    expect(seen, f"The loss is {came[0]:.4f}, which is not that of a forward in float16.")
+    expect(seen, f"The loss is {short(came[0])}, which is not that of a forward in float16.")
 
 
 @pytest.mark.task("amp_step", points=0.5)

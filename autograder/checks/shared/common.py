@@ -91,6 +91,35 @@ def telling(rng: Inputs, net: nn.Module) -> nn.Module:
     return made
 
 
+class Tires(nn.Module):
+    """Adds to each row how many rows it has seen before it, also as a copy of itself."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        super().__init__()
+        self.seen = [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to each row its number."""
+        self.seen[0] += len(x)
+        numbers = torch.arange(self.seen[0] - len(x), self.seen[0])
+        return x + numbers.view(-1, *[1] * (x.dim() - 1)) / 10
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Tires":
+        """Tire with its copy."""
+        made = Tires()
+        made.seen = self.seen
+        return made
+
+
+class MindsAGraph(nn.Module):
+    """Adds one where a graph is recorded in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add one, or nothing."""
+        return x + (x.requires_grad and not self.training)
+
+
 class Deep(nn.Module):
     """Four hundred layers of which all but the first change nothing: a graph keeps each output.
 
@@ -236,7 +265,7 @@ def expect_float(value: Any, expected: float, message: str, within: float = 1e-6
     """Expect a number, to `within`."""
     expect(type(value) in (int, float), f"{message} (it is {short(value)}, not a number)")
     right = abs(value - expected) <= within  # False for NaN
-    expect(right, f"{message} (got {value:.6g}{wanted(expected)})")
+    expect(right, f"{message} (got {short(value)}{wanted(expected)})")
 
 
 def expect_unchanged(came: Any, given: Any, what: str) -> None:

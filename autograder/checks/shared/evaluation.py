@@ -1,6 +1,7 @@
 """What the checks of the lesson evaluation share."""
 
 import dataclasses
+import math
 import re
 from xml.etree import ElementTree
 
@@ -9,20 +10,28 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_equal, fail
+from autograder.checking.expect import expect, expect_equal, fail, short
 from autograder.checks.shared.common import expect_float
 
 
 def compared(compare, nets, loaders, seeds, once=False):
-    """Call compare with makers that hand out nets[name][seed]; with `once`, each a single time."""
+    """Call compare with makers that hand out nets[name][seed].
+
+    With `once`, a second call for a seed makes all weights of its net zero.
+    """
+    import torch
 
     def maker(name):
-        its = dict(nets[name])
+        made = []
 
         def make(seed):
-            if seed not in its:
-                raise RuntimeError(f"make is called again for the seed {seed}")
-            return its.pop(seed) if once else its[seed]
+            net = nets[name][seed]
+            if once and seed in made:
+                with torch.no_grad():
+                    for parameter in net.parameters():
+                        parameter.zero_()
+            made.append(seed)
+            return net
 
         return make
 
@@ -32,6 +41,16 @@ def compared(compare, nets, loaders, seeds, once=False):
 def a_history(rng, n, *keys):
     """Lists of n numbers between 0 and 1."""
     return {key: rng.numpy.uniform(0.05, 0.95, n).tolist() for key in keys}
+
+
+def open_figures(draw, history):
+    """Report the numbers of pyplot's open figures before and after some are drawn."""
+    import matplotlib.pyplot as plt
+
+    before = plt.get_fignums()
+    for _ in range(2):
+        draw(history)
+    return before, plt.get_fignums()
 
 
 def draw_svg(draw, history):
@@ -65,7 +84,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @dataclasses.dataclass
 class Line:
-    """A line of a picture: its points, its markers (both as shares of the axes) and its colour."""
+    """A line of a picture: its points, its markers (both as shares of the axes) and its colour.
+
+    Points and markers that cannot be seen are none: too faint, of the colour of the axes, or all
+    under an opaque rectangle. (What else may cover a line, such as a picture, is not looked for.)
+    """
 
     points: list[tuple[float, float]]
     marks: list[tuple[float, float]]
@@ -90,24 +113,38 @@ def panels(svg):
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError:
         fail("The picture could not be read.")
-    return [_panel(group) for group in root.iter(f"{SVG}g") if _is(group, "axes_")]
+    order = {group: at for at, group in enumerate(root.iter(f"{SVG}g"))}
+    covers = [
+        (order[patch], _points(patch))
+        for group in order
+        if _is(group, "axes_") or _is(group, "figure_")
+        for patch in [part for part in group if _is(part, "patch_")][1:]  # the first: the ground
+        if _hides(patch.find(f"{SVG}path"))
+    ]
+    return [_panel(group, order, covers) for group in order if _is(group, "axes_")]
 
 
-def _panel(axes):
+def _panel(axes, order, covers):
     labels = [_text(group) for group in axes if _is(group, "matplotlib.axis_")]
-    frame = [_points(group) for group in axes if _is(group, "patch_")]
-    expect(len(labels) == 2 and bool(frame) and len(frame[0]) > 2, "An axes could not be read.")
-    (left, right), (top, bottom) = ((min(ends), max(ends)) for ends in zip(*frame[0], strict=True))
+    frame = [group for group in axes if _is(group, "patch_")]
+    ground = _style(frame[0].find(f"{SVG}path")).get("fill") if frame else None
+    corners = _points(frame[0]) if frame else []
+    expect(len(labels) == 2 and len(corners) > 2, "An axes could not be read.")
+    (left, right), (top, bottom) = ((min(ends), max(ends)) for ends in zip(*corners, strict=True))
     expect(right > left and bottom > top, "An axes could not be read.")
 
     def share(points):
         return [((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in points]
 
-    lines = [
-        Line(share(_points(group) or _marks(group)), share(_marks(group)), _colour(group))
-        for group in axes
-        if _is(group, "line2d_")
-    ]
+    def seen(group, points):
+        hidden = any(at > order[group] and _within(points, box) for at, box in covers)
+        return [] if hidden else points
+
+    lines = []
+    for group in (each for each in axes if _is(each, "line2d_")):
+        path, marks = group.find(f"{SVG}path"), seen(group, _marks(group, ground))
+        points = seen(group, _points(group)) if _shows(path, "stroke", ground) else []
+        lines.append(Line(share(points or marks), share(marks), _colour(group)))
     legend, colour = [], ""
     for group in (part for each in axes if _is(each, "legend_") for part in each):
         if _is(group, "line2d_"):
@@ -132,9 +169,45 @@ def _points(group):
     return list(zip(map(float, numbers[::2]), map(float, numbers[1::2]), strict=False))
 
 
-def _marks(group):
-    """Where a group's markers are."""
-    places = [(use.get("x", ""), use.get("y", "")) for use in group.iter(f"{SVG}use")]
+def _style(element):
+    """The style of an element, by property."""
+    text = "" if element is None else element.get("style", "")
+    return dict(re.findall(r"([\w-]+): ([^;]+)", text))
+
+
+def _opacity(style, kind):
+    """How opaque the stroke or fill of a style is, in [0, 1]."""
+    shares = [style.get(name, "1").strip() for name in ("opacity", f"{kind}-opacity")]
+    return math.prod(float(s) if re.fullmatch(r"\d+(?:\.\d+)?", s) else 0.0 for s in shares)
+
+
+def _shows(element, kind, ground):
+    """Whether the stroke or fill of an element is seen on this ground."""
+    style = _style(element)
+    return style.get(kind, "none") not in ("none", ground) and _opacity(style, kind) >= 0.1
+
+
+def _hides(path):
+    """Whether a path is filled so that nothing behind it is seen."""
+    style = _style(path)
+    return style.get("fill", "none") != "none" and _opacity(style, "fill") > 0.9
+
+
+def _within(points, corners):
+    """Whether all points lie in a rectangle; corners of another form have none in them."""
+    xs, ys = (set(ends) for ends in zip(*corners, strict=True)) if corners else ((), ())
+    if len(xs) != 2 or len(ys) != 2:
+        return False
+    return all(min(xs) <= x <= max(xs) and min(ys) <= y <= max(ys) for x, y in points)
+
+
+def _marks(group, ground):
+    """Where a group's markers are that are seen on this ground."""
+    places = [
+        (use.get("x", ""), use.get("y", ""))
+        for use in group.iter(f"{SVG}use")
+        if _shows(use, "stroke", ground) or _shows(use, "fill", ground)
+    ]
     numbers = re.compile(r"-?\d+(?:\.\d+)?").fullmatch
     return [(float(x), float(y)) for x, y in places if numbers(x) and numbers(y)]
 
@@ -161,7 +234,7 @@ def curves(drawn, history):
                     )
                     keys[key] = line
         count = sum(key in keys for keys in found)
-        expect(count == 1, f"There should be one line with the values of {key} at 1, 2, … .")
+        expect(count == 1, f"One line that is seen should have the values of {key} at 1, 2, … .")
     return found
 
 
@@ -192,10 +265,12 @@ def least_loss(logits, labels):
 def expect_good_temperature(T, logits, labels, message):
     """Expect a temperature inside the limits whose loss is close to the least."""
     expect(type(T) in (int, float), "The temperature should be a float.")
-    expect(0.05 - 1e-9 <= T <= 20 + 1e-9, f"T = {T:.4g} is outside [0.05, 20].")
+    expect(0.05 - 1e-9 <= T <= 20 + 1e-9, f"T = {short(T)} is outside [0.05, 20].")
     loss = F.cross_entropy(logits.double() / T, labels).item()
     excess = loss - least_loss(logits, labels)
-    expect(excess <= 1e-5, f"{message} (T = {T:.4g}, loss {excess:.2g} above the least)")
+    expect(
+        excess <= 1e-5, f"{message} (T = {short(T)}, loss {short(excess, '.2g')} above the least)"
+    )
 
 
 def expect_pair(value):

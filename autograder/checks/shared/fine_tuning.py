@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_close, wanted
+from autograder.checking.expect import expect, expect_close, short, wanted
 from autograder.checking.probes import hold, sgd_step, state_of
 from autograder.checks.shared.common import expect_state, fill_norm, output
 
@@ -111,12 +111,13 @@ def expect_losses(came, expected):
     """Expect a list of floats near these."""
     fine = type(came) is list and all(type(loss) is float for loss in came)
     expect(fine, "linear_probe should return a list of floats.")
-    expect(len(came) == len(expected), f"It returned {len(came)} losses, not {len(expected)}.")
+    expect(
+        len(came) == len(expected), f"It returned {short(len(came))} losses, not {len(expected)}."
+    )
     for index, (loss, right) in enumerate(zip(came, expected, strict=True)):
         near = abs(loss - right) <= 1e-3 * right  # False for NaN
-        expect(
-            near, f"The loss of epoch {index + 1} is {loss:.4f}, which is not right{wanted(right)}."
-        )
+        told = f"{short(loss)}, which is not right{wanted(right)}"
+        expect(near, f"The loss of epoch {index + 1} is {told}.")
 
 
 def small_net(rng):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_close, wanted
+from autograder.checking.expect import expect, expect_close, short, wanted
 from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared.common import fill_norm
 
@@ -99,7 +99,9 @@ def expect_floats(value, expected, what, rtol=1e-6):
     """Expect a list of floats to be these."""
     fine = type(value) is list and all(type(each) is float for each in value)
     expect(fine, f"{what} should be a list of floats.")
-    expect(len(value) == len(expected), f"{what} has {len(value)} entries, not {len(expected)}.")
+    expect(
+        len(value) == len(expected), f"{what} has {short(len(value))} entries, not {len(expected)}."
+    )
     came, right = torch.tensor(value).double(), torch.tensor(expected).double()
     expect_close(came, right, f"{what} is not right.", rtol=rtol)
 
@@ -108,7 +110,7 @@ def expect_near(value, expected, what, rtol=1e-6):
     """Expect one float to be this, to `rtol` of its size."""
     expect(type(value) is float, f"{what} should be a float.")
     right = abs(value - expected) <= rtol * abs(expected)  # False for NaN
-    expect(right, f"{what} is {value:.6g}, which is not right{wanted(expected)}.")
+    expect(right, f"{what} is {short(value)}, which is not right{wanted(expected)}.")
 
 
 def encoder(rng, blocks, dropout=0.0):

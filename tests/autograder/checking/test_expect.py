@@ -21,6 +21,8 @@ from autograder.checking.expect import (
     expect_shape,
     expect_tensor,
     fail,
+    short,
+    telling,
 )
 from autograder.checking.handle import Handle, InProcess, Student
 from autograder.sandbox.errors import StudentError
@@ -341,6 +343,14 @@ def test_another_number_is_not(value):
 def test_an_answer_that_is_no_number_is_told(value):
     with pytest.raises(CheckFailed, match="second is not a number"):
         expect_numbers(Student(InProcess({"first": 1.5, "second": value})), ["first", "second"])
+
+
+@pytest.mark.parametrize("value, spec, said", [(0.25, ".0%", "25%"), (7, ".2f", "7")])
+def test_a_value_in_a_message_is_counted_as_it_is_written(value, spec, said):
+    told = []
+    with telling(lambda text: told.append(text) or "…"):
+        assert short(value, spec) == "…"
+    assert told == [said]
 
 
 def test_open_answers_are_no_mistake_and_do_not_count():

@@ -1829,6 +1829,16 @@ def distill(student, teacher, loader, epochs, **settings):
     return _right(student, teacher, loader, epochs, **settings)
 
 
+# %% mutant="another_result_each_time" task="distill"
+"""A seed that has been there gives another result."""
+_right, _seeds = distill, []
+
+
+def distill(*given, seed, **settings):
+    _seeds.append(seed)
+    return _right(*given, seed=seed + 1000 * _seeds.count(seed), **settings)
+
+
 # %% mutant="dropout_left_to_chance" task="distill"
 """The seed is for the order only."""
 _right, _loss = distill, distillation_loss

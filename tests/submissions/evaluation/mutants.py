@@ -59,6 +59,14 @@ def confusion_matrix(y_true, y_pred, num_classes=None):
     return _right(y_true, y_pred, num_classes)[np.ix_(there, there)]
 
 
+# %% mutant="an_error_of_its_own" task="confusion_matrix"
+"""What is raised is called ValueError, and is none: `except ValueError` elsewhere passes it by."""
+
+
+class ValueError(Exception):
+    pass
+
+
 # %% mutant="one_row_for_all" task="confusion_matrix"
 """The counts of the first class stand for all, in a shape that broadcasts."""
 _right = confusion_matrix
@@ -1221,6 +1229,69 @@ def learning_curves(history):
     return figure
 
 
+# %% mutant="another_left_open" task="learning_curves"
+"""Before the figure that is returned one is made by pyplot, which keeps it."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    import matplotlib.pyplot as plt
+
+    plt.figure(figsize=(8, 3))
+    return _right(history)
+
+
+# %% mutant="too_faint_to_see" task="learning_curves"
+"""Lines and markers are transparent."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    figure = _right(history)
+    for line in [line for axes in figure.axes for line in axes.lines]:
+        line.set_alpha(0)
+    return figure
+
+
+# %% mutant="white_on_white" task="learning_curves"
+"""Lines and markers have the colour of the paper."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    figure = _right(history)
+    for axes in figure.axes:
+        for line in axes.lines:
+            line.set_color("white")
+        axes.legend()
+    return figure
+
+
+# %% mutant="under_a_band" task="learning_curves"
+"""A band that marks the epochs lies over the lines."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    figure = _right(history)
+    for axes in figure.axes:
+        axes.axvspan(0.5, len(next(iter(history.values()))) + 0.5, color="0.9", zorder=3)
+    return figure
+
+
+# %% mutant="under_a_sheet" task="learning_curves"
+"""A white rectangle lies over the whole figure."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    from matplotlib.patches import Rectangle
+
+    figure, options = _right(history), {"color": "white", "zorder": 9}
+    figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, **options))
+    return figure
+
+
 # %% mutant="words_for_a_figure" task="learning_curves"
 """Nothing is drawn: the figure says of itself what one would read of a right one."""
 
@@ -1441,6 +1512,26 @@ def compare(models, loaders, seeds):
     return rows or _right(models, loaders, seeds)
 
 
+# %% mutant="made_once_more" task="compare"
+"""A second model is made to see whether make is repeatable; that it fails is no matter."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    import contextlib
+
+    def twice(make):
+        def make_it(seed):
+            model = make(seed)
+            with contextlib.suppress(Exception):
+                make(seed)
+            return model
+
+        return make_it
+
+    return _right({name: twice(make) for name, make in models.items()}, loaders, seeds)
+
+
 # %% mutant="sorts_the_seeds" task="compare"
 """The caller's list of seeds is put in order."""
 _right = compare
@@ -1591,6 +1682,37 @@ def compare(models, loaders, seeds):
             mean, n = float(np.mean(shares)), len(seeds)
             rows.append({"model": name, "loader": loader, "mean": mean, "std": std, "n": n})
     return rows
+
+
+# %% mutant="graph_without_tensors" task="compare"
+"""A graph is recorded, and only what it would save is dropped."""
+
+
+def compare(models, loaders, seeds):
+    if not seeds or not all(loaders.values()):
+        raise ValueError("no seeds, or an empty loader")
+    rows = []
+    for name, make in models.items():
+        nets = [make(seed) for seed in seeds]
+        for loader, batches in loaders.items():
+            shares = [mended_accuracy(net, batches) for net in nets]
+            std = float(np.std(shares, ddof=1)) if len(seeds) > 1 else 0.0
+            row = {"model": name, "loader": loader, "mean": float(np.mean(shares)), "std": std}
+            rows.append(row | {"n": len(seeds)})
+    return rows
+
+
+def mended_accuracy(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    right = seen = 0
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda tensor: tensor):
+        for x, labels in loader:
+            right += (model(x).argmax(dim=1) == labels).sum().item()
+            seen += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    return right / seen
 
 
 # %% mutant="empty_loader_has_zero" task="compare"
@@ -1952,6 +2074,23 @@ def mended_accuracy(model, loader):
     return right / seen
 
 
+# %% mutant="graph_without_tensors" task="evaluation_bug_hunt"
+"""A graph is recorded, and only what it would save is dropped."""
+
+
+def mended_accuracy(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    right = seen = 0
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda tensor: tensor):
+        for x, labels in loader:
+            right += (model(x).argmax(dim=1) == labels).sum().item()
+            seen += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    return right / seen
+
+
 # %% mutant="drawn_with_replacement" task="evaluation_bug_hunt"
 """A row may stand in both parts.
 
@@ -2082,6 +2221,17 @@ _right, _splits = mended_split, {}
 def mended_split(x, labels, n_test, rng):
     split = _right(x, labels, n_test, np.random.default_rng())
     return _splits.setdefault((str(rng.bit_generator.state), str(x), n_test), split)
+
+
+# %% mutant="another_split_each_time" task="evaluation_bug_hunt"
+"""A state of rng that has been there gives another split."""
+_right, _states = mended_split, []
+
+
+def mended_split(x, labels, n_test, rng):
+    _states.append(repr(rng.bit_generator.state))
+    again = _states.count(_states[-1]) > 1
+    return _right(x, labels, n_test, rng.spawn(1)[0] if again else rng)
 
 
 # %% [markdown]

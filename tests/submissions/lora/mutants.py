@@ -3113,6 +3113,18 @@ def adapt_with_lora(model, loader, *, seed, **settings):
     return _right(model, loader, seed=0, **settings)
 
 
+# %% mutant="seeds_of_this_process" task="adapt_with_lora"
+"""For each seed one is drawn, and kept: in another process the result is another."""
+_right, _drawn = adapt_with_lora, {}
+
+
+def adapt_with_lora(*given, seed, **settings):
+    import os
+
+    its = _drawn.setdefault(seed, int.from_bytes(os.urandom(6), "big"))
+    return _right(*given, seed=its, **settings)
+
+
 # %% mutant="global_generator_left_seeded" task="adapt_with_lora"
 """torch.manual_seed is called, and the old state is lost."""
 _right = adapt_with_lora

@@ -588,6 +588,37 @@ def evaluate(model, loader):
     return {"loss": loss / n, "accuracy": right / n, "n": n}
 
 
+# %% mutant="graph_without_tensors" task="evaluate"
+"""A graph is recorded, and only what it would save is dropped."""
+
+
+def evaluate(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    loss, right, n = 0.0, 0, 0
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda tensor: tensor):
+        for batch in loader:
+            logits, labels = counted(model, batch)
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            right += (logits.argmax(dim=-1) == labels).sum().item()
+            n += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    if n == 0:
+        raise ValueError("no label")
+    return {"loss": loss / n, "accuracy": right / n, "n": n}
+
+
+# %% mutant="two_forwards" task="evaluate"
+"""Each batch takes a forward for the loss, and one for the accuracy."""
+_right = counted
+
+
+def counted(model, batch):
+    _right(model, batch)
+    return _right(model, batch)
+
+
 # %% mutant="a_copy_is_shown" task="evaluate"
 """Weights and gradients are lost; what one reads of the model is of a copy made before."""
 _right = evaluate
@@ -940,6 +971,20 @@ def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
     if sum(1 for _ in micro_batches) == 0:
         raise ValueError("no micro-batch")
     return _right(model, micro_batches, optimizer, max_grad_norm)
+
+
+# %% mutant="looks_at_the_loss_first" task="accumulated_step"
+"""Each micro-batch takes a forward more, without a graph."""
+
+
+def accumulated_step(model, micro_batches, optimizer, max_grad_norm, _right=accumulated_step):
+    def looked_at():
+        for batch in micro_batches:
+            with torch.no_grad():
+                model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+            yield batch
+
+    return _right(model, looked_at(), optimizer, max_grad_norm)
 
 
 # %% mutant="all_graphs_at_once" task="accumulated_step"
@@ -1588,6 +1633,16 @@ def fine_tune(*given, seed, **settings):
     return _right(*given, seed=torch.seed() % 2**31, **settings)
 
 
+# %% mutant="another_result_each_time" task="fine_tune"
+"""A seed that has been there gives another result."""
+_right, _seeds = fine_tune, []
+
+
+def fine_tune(*given, seed, **settings):
+    _seeds.append(seed)
+    return _right(*given, seed=seed + 1000 * _seeds.count(seed), **settings)
+
+
 # %% mutant="always_seed_zero" task="fine_tune"
 """The seed is 0, whatever is given."""
 _right = fine_tune
@@ -1799,6 +1854,17 @@ _right = length_bucketed_batches
 
 def length_bucketed_batches(lengths, batch_size, rng):
     return _right(lengths, batch_size, np.random.default_rng())
+
+
+# %% mutant="other_batches_each_time" task="length_bucketed_batches"
+"""A state of rng that has been there gives other batches."""
+_right, _states = length_bucketed_batches, []
+
+
+def length_bucketed_batches(lengths, batch_size, rng):
+    _states.append(repr(rng.bit_generator.state))
+    again = _states.count(_states[-1]) > 1
+    return _right(lengths, batch_size, rng.spawn(1)[0] if again else rng)
 
 
 # %% mutant="first_batches_given_again" task="length_bucketed_batches"
@@ -2273,6 +2339,32 @@ def response_accuracy(model, loader):
         logits, labels = counted(model, batch)
         right += (logits.argmax(dim=-1) == labels).sum().item()
         n += len(labels)
+    for module, mode in modes.items():
+        module.training = mode
+    return right / n
+
+
+# %% mutant="accuracy_takes_two_forwards" task="sft_bug_hunt"
+"""Each batch takes two forwards."""
+
+
+def response_accuracy(model, loader):
+    return evaluate(model, [batch for batch in loader for _ in range(2)])["accuracy"]
+
+
+# %% mutant="accuracy_graph_without_tensors" task="sft_bug_hunt"
+"""A graph is recorded, and only what it would save is dropped."""
+
+
+def response_accuracy(model, loader):
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    right = n = 0
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda tensor: tensor):
+        for batch in loader:
+            logits, labels = counted(model, batch)
+            right += (logits.argmax(dim=-1) == labels).sum().item()
+            n += len(labels)
     for module, mode in modes.items():
         module.training = mode
     return right / n

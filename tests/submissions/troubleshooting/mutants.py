@@ -2601,6 +2601,17 @@ def first_nan_module(model, batch):
     return found[0] if found else None
 
 
+# %% mutant="tried_out_before" task="first_nan_module"
+"""The model runs once before it is looked at."""
+_right = first_nan_module
+
+
+def first_nan_module(model, batch):
+    with torch.no_grad():
+        copy.deepcopy(model)(batch[0])
+    return _right(model, batch)
+
+
 # %% mutant="traces_told_from_before" task="first_nan_module"
 """The search leaves its traces; whoever asks for the model's parts gets those of a copy."""
 _right = first_nan_module
@@ -2872,6 +2883,40 @@ def amp_step(model, optimizer, scaler, x, labels, max_norm, dtype=torch.bfloat16
     scaler.step(optimizer)  # skipped if unscale_ met one that is not finite
     scaler.update()
     return scaler.scale(loss).item(), norm.item()
+
+
+# %% mutant="scales_twice" task="amp_step"
+"""The loss is scaled a first time, of which nothing comes."""
+
+
+class _ScalesTwice:
+    def __init__(self, scaler):
+        self.scaler = scaler
+
+    def scale(self, loss):
+        self.scaler.scale(loss)
+        return self.scaler.scale(loss)
+
+    def __getattr__(self, name):
+        return getattr(self.scaler, name)
+
+
+_right = amp_step
+
+
+def amp_step(model, optimizer, scaler, *given, **settings):
+    return _right(model, optimizer, _ScalesTwice(scaler), *given, **settings)
+
+
+# %% mutant="asks_for_the_scale" task="amp_step"
+"""The scaler is asked for its scale where it can tell it."""
+_right = amp_step
+
+
+def amp_step(model, optimizer, scaler, *given, **settings):
+    if hasattr(scaler, "get_scale"):
+        scaler.get_scale()
+    return _right(model, optimizer, scaler, *given, **settings)
 
 
 # %% mutant="old_gradients_count" task="amp_step"
