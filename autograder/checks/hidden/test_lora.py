@@ -1607,16 +1607,16 @@ def test_it_beats_the_probe_on_held_out_data(student, rng):
     def accuracy(logits):
         return (logits.argmax(dim=1) == truth).double().mean().item()
 
-    untouched = accuracy(output(net, unseen))
     body, head = copy.deepcopy(net), copy.deepcopy(net.fc)
     body.fc = nn.Identity()
-    features = output(body, images)
+    features, unseen_features = output(body, images), output(body, unseen)
+    untouched = accuracy(output(head, unseen_features))
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     for rows in order * 2:
         optimizer.zero_grad()
         F.cross_entropy(head(features[rows]), labels[rows]).backward()
         optimizer.step()
-    probe = accuracy(output(head, output(body, unseen)))
+    probe = accuracy(output(head, unseen_features))
 
     model = student.run(hold, net)
     settings = {"target_modules": ["conv1", "conv2"], "rank": 4, "lora_alpha": 0.5}
