@@ -1311,7 +1311,7 @@ def test_blocks_run_twice_at_most(race, rng):
 @pytest.mark.memory(at_most=0.6)
 def test_memory_does_not_rise(race, rng):
     """The process's memory rises in the forward by less than 60 % of what plain blocks save."""
-    blocks, x = encoder(rng, 12, dropout=0.1), rng.normal(16, 96, 32)
+    blocks, x = encoder(rng, 24, dropout=0.1), rng.normal(16, 96, 32)
     plain = len(blocks) * saved_bytes(in_turn, blocks[:1], x)[0]  # they are alike
 
     def prepare(side):
