@@ -63,13 +63,21 @@ def test_a_model_that_is_held_is_built_again(student):
     assert result_of(line) is None and "nn.Sequential(nn.Linear(" in line and ".eval()" in line
 
 
-@pytest.mark.parametrize(
-    "value",
-    [torch.randn(40, 40), torch.randint(3, 9, (100,)), torch.ones(2).bool(), [1, (2.5,), None],
-     {"a": torch.ones(1, dtype=torch.int64)}, torch.float64, float("inf"), torch.empty(0, 3)],
-    ids=str,
-)  # fmt: skip
-def test_every_kind_of_argument_can_be_pasted(student, value):
+ARGUMENTS = {
+    "large": lambda: torch.randn(40, 40),
+    "integers": lambda: torch.randint(3, 9, (100,)),
+    "bools": lambda: torch.ones(2).bool(),
+    "nested": lambda: [1, (2.5,), None],
+    "dict": lambda: {"a": torch.ones(1, dtype=torch.int64)},
+    "dtype": lambda: torch.float64,
+    "infinity": lambda: float("inf"),
+    "empty": lambda: torch.empty(0, 3),
+}
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_every_kind_of_argument_can_be_pasted(student, kind):
+    value = ARGUMENTS[kind]()
     student.nothing(value)
     line = pasted(student._steps)
     assert result_of(line) is None and len(line) < 300
