@@ -90,23 +90,26 @@ def canvas_csv(scores: Sequence[Score], warn: Callable[[str], None]) -> str:
     """
     graded = summary.summarise(scores)
     read = [score for score in scores if score.status != "unreadable"]
-    counts = collections.Counter((score.student, score.lesson) for score in read)
-    for (student, lesson), count in counts.items():
+    counts = collections.Counter((_in_canvas(score.student), score.lesson) for score in read)
+    students = {_in_canvas(score.student): score.student for score in reversed(scores)}
+    for (whose, lesson), count in counts.items():
         if count > 1:
+            name = one_line(str(students[whose]))
             warn(
-                f"{one_line(str(student))} has {count} submissions in {lesson}, and Canvas takes "
+                f"{name} has {count} submissions in {lesson}, and Canvas takes "
                 "one score: none of them is in the table. Leave one, or put each student's into a "
                 "folder of their own, and grade again."
             )
-    students: dict[Learner, dict[str, float]] = {}
+    given: dict[Learner | str, dict[str, float]] = {}
     for score in scores:
-        points = students.setdefault(score.student, {})
-        if counts[score.student, score.lesson] == 1:
+        points = given.setdefault(_in_canvas(score.student), {})
+        if counts[_in_canvas(score.student), score.lesson] == 1:
             points[score.lesson] = score.points
     possible = [max(score.max_points for score in lesson.scores) for lesson in graded]
     rows: list[Sequence[object]] = [(*CANVAS_HEAD, *(lesson.title for lesson in graded))]
     rows.append((POINTS_POSSIBLE, "", "", "", "", *possible))
-    for who, points in students.items():
+    for whose, points in given.items():
+        who = students[whose]
         number = who.number if who.platform == "canvas" else ""
         name = one_line(who.name if number else str(who)).replace(
             "Points Possible", "Points-Possible"
@@ -115,6 +118,11 @@ def canvas_csv(scores: Sequence[Score], warn: Callable[[str], None]) -> str:
         earned = [points.get(lesson.lesson, "") for lesson in graded]
         rows.append((name, number, "", login, "", *earned))
     return _csv(rows, plain=(POINTS_POSSIBLE,))
+
+
+def _in_canvas(student: Learner) -> Learner | str:
+    """Return what tells students apart there: the number, whatever name a file has with it."""
+    return student.number if student.platform == "canvas" else student
 
 
 # --------------------------------------------------------------------------------------- Gradescope

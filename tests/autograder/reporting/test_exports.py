@@ -85,6 +85,16 @@ def test_canvas_takes_one_score_of_a_student_and_the_others_all_the_same():
     assert "anna has 2 submissions in lora" in sentence and "none of them" in sentence
 
 
+def test_a_number_of_canvas_s_is_one_student_whatever_name_stands_with_it():
+    names = ("bob_5_9", "zed_5_9", "amy_7_9")
+    scores = [score(f"c/{each}_lora.ipynb", [[1.0]]) for each in names]
+    told = []
+    rows = table(exports.canvas_csv(named(scores), told.append))[2:]
+    assert [(row[0], row[1], row[5]) for row in rows] == [("bob", "5", ""), ("amy", "7", "2.0")]
+    [sentence] = told
+    assert "bob 5 has 2 submissions in lora" in sentence
+
+
 def test_no_name_is_taken_for_the_row_of_points():
     text = exports.canvas_csv(named([score("    Points Possible.ipynb", [[1.0]])]), pytest.fail)
     assert [row[0].strip(" '") for row in table(text)[1:]] == ["Points Possible", "Points-Possible"]
