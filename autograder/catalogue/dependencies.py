@@ -16,7 +16,7 @@ from autograder.notebook import Cell, statements
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BUILTINS = frozenset(dir(builtins))
-_UNSEEN = frozenset({"exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "*"})
+_UNSEEN = frozenset({"exec", "eval", "globals", "locals", "vars", "*"})
 """What changes names in a way that the text of a statement does not show; so does ``%reset``."""
 MAX_CODE = 200_000
 """Characters, of all cells together, that are read."""
