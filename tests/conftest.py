@@ -217,7 +217,7 @@ def decided(task: TaskScore) -> list[scores.CheckResult]:
 def countable(score: Score) -> float:
     """What a lesson is worth on this machine."""
     left_out = sum(c.max_points for t in score.tasks for c in t.checks if c not in decided(t))
-    return lessons.lesson_named(score.lesson).max_points - left_out
+    return lessons.lesson_named(score.lesson).worth.graded - left_out
 
 
 def descendants() -> set[int]:

@@ -267,7 +267,7 @@ def test_all_scores_are_equal(autograded, graded):
 
 def test_the_scores_are_what_they_should_be(autograded):
     totals = {student: sum(tasks.values()) for student, tasks in autograded.scores().items()}
-    assert totals["full-marks"] == totals["untidy"] == lessons.lesson_named(NOTEBOOK).max_points
+    assert totals["full-marks"] == totals["untidy"] == lessons.lesson_named(NOTEBOOK).worth.graded
     assert totals["half-done"] == totals["bare"] == totals["hostile"] > 50
     assert totals["untouched"] == totals["tampered"] == 0
     assert 0 < totals["published-mistakes"] < totals["half-done"] < 107
@@ -288,7 +288,7 @@ def test_a_notebook_that_is_out_of_order_says_so_and_is_all_right_in_its_own_ker
     subprocess.run(line, env=small, check=True, capture_output=True)
     cells = nbformat.read(path, as_version=4).cells
     verdicts = [str(cell.outputs) for cell in cells if cell.source.startswith("check(")]
-    assert len(verdicts) == 13 and not [text for text in verdicts if "✗" in text]
+    assert len(verdicts) == 12 and not [text for text in verdicts if "✗" in text]
 
 
 def test_nbgrader_validates_a_release_by_our_verdicts(class_):

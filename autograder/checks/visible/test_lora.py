@@ -288,6 +288,9 @@ def test_refused_it_changes_nothing(student, rng):
     )
     came = student.run(trainable, model)
     expect_equal(came, names, "After the error other parameters are there, or trainable.")
+    student.inject_lora(model, ["query"], 2, 4.0)
+    found = "encoder.query.lora_A" in student.run(trainable, model)
+    expect(found, "After the error, names that are there get no adapters.")
 
 
 @pytest.mark.task("inject_lora", points=1)

@@ -60,7 +60,7 @@ def test_grade_leaves_all_it_promises(warm, notebooks, tmp_path):
     for line in lines:  # without a GPU a check is not counted
         checks = [check for task in line["tasks"] for check in task["checks"]]
         left_out = sum(c["max_points"] for c in checks if c["outcome"] == "not_counted")
-        assert line["max_points"] == lora().max_points - left_out
+        assert line["max_points"] == lora().worth.graded - left_out
     assert all(line["isolation"] == "nested" for line in lines)
     with (out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -201,7 +201,7 @@ def test_check_is_1_below(warm, notebooks):
     ended = invoke("check", notebooks / "anna" / "lora.ipynb", "--json", code=1)
     made = json.loads(ended.stdout)
     assert list(made) == KEYS
-    assert 0 < sum(task["max_points"] for task in made["tasks"]) < lora().max_points
+    assert 0 < sum(task["max_points"] for task in made["tasks"]) < lora().worth.graded
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD.keys())

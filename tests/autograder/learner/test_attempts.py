@@ -117,7 +117,7 @@ def test_an_entry_that_says_nothing_is_damage(folder, changed):
 def test_a_learner_who_has_not_begun_stands_at_nothing(folder):
     [standing] = attempts.standings(pytest.fail, "lora")
     assert (standing.done, standing.points, standing.when) == (0, 0, None)
-    assert 0 < standing.maximum < lora().max_points
+    assert 0 < standing.maximum < lora().worth.graded
     assert [task.task for task in standing.tasks] == [
         task.name for task in lora().tasks if not task.manual
     ]

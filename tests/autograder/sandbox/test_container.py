@@ -110,7 +110,7 @@ def test_the_reference_gets_full_marks_in_a_container(image):
     assert ended.returncode == 0, ended.stderr
     score = score_in(out)
     assert (score["isolation"], score["status"]) == ("container", "graded")
-    assert score["points"] == score["max_points"] > 0.9 * lora().max_points, score["problems"]
+    assert score["points"] == score["max_points"] > 0.9 * lora().worth.graded, score["problems"]
 
 
 ATTACK = """

@@ -196,7 +196,7 @@ def lora_forward(*args, **kwargs):
     child.Executor._reply = lambda self, message: (pickle.dumps(Award()), pickle.dumps(Award()))
 
 
-# %% attack="nothing_but_nan" seen="NaN or infinite"
+# %% attack="nothing_but_nan" seen="holds infinite values"
 """Returns NaN where comparing by "no difference is too large" holds, and infinities."""
 import torch
 
@@ -549,7 +549,7 @@ def lora_forward(*args, **kwargs):
 inject_lora = rank_for_budget = LoRALinear = lora_forward
 
 
-# %% attack="results_that_never_come" seen="an object of another type"
+# %% attack="results_that_never_come" seen="but is a coroutine"
 """Returns generators, coroutines, futures and iterators; nothing of them may be run or awaited."""
 import asyncio
 import concurrent.futures
@@ -655,7 +655,7 @@ def rank_for_budget(*args, **kwargs):
     os.closerange(3, 256)
 
 
-# %% attack="sends_descriptors" seen="should be a tensor, but is True"
+# %% attack="sends_descriptors" seen="but is True"
 """Sends open descriptors along with a reply; the grader must not take them in."""
 import os
 import socket
@@ -698,7 +698,7 @@ def lora_forward(*args, **kwargs):
     at.f_locals["sock"].shutdown(socket.SHUT_WR)
 
 
-# %% attack="a_twin_answers" seen="should be a tensor, but is True"
+# %% attack="a_twin_answers" seen="but is True"
 """Forks a twin that answers True to all while the first sleeps; another process, the same worth."""
 import os
 import sys

@@ -85,7 +85,7 @@ def lora_forward(x, weight, *args, **kwargs):
     return x.new_zeros(*x.shape[:-1], len(weight)).as_subclass(Yes)
 
 
-# %% attack="hides_its_nans" seen="NaN or infinite"
+# %% attack="hides_its_nans" seen="holds NaN values"
 """Returns NaNs in a subclass that calls itself finite; the grader must look for itself."""
 import torch
 
@@ -105,7 +105,7 @@ def lora_forward(x, weight, *args, **kwargs):
     return torch.full((*x.shape[:-1], len(weight)), torch.nan).as_subclass(Finite)
 
 
-# %% attack="array_on_demand" seen="an object of another type"
+# %% attack="array_on_demand" seen="but is an OnDemand"
 """Returns an object that becomes an array when asked; no conversion may run in the grader."""
 import numpy as np
 
@@ -286,7 +286,7 @@ assert shell.run_cell("1 / 0").success
 raise RuntimeError("made: the shell is replaced")
 
 
-# %% attack="executor_says_true" seen="should be a tensor, but is True"
+# %% attack="executor_says_true" seen="but is True"
 """Patches the engine in the child to answer True to every request; a reply is no verdict."""
 from autograder.sandbox import child
 
@@ -466,7 +466,7 @@ def lora_forward(*args, **kwargs):
     search()
 
 
-# %% attack="default_device_is_meta" seen="without data|raised"
+# %% attack="default_device_is_meta" seen="off by 100 %"
 """Turns torch's defaults over: meta device, other dtype, no grad; only its own calls may suffer."""
 import torch
 
