@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import symtable
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -99,12 +100,30 @@ def _statement(number: int, node: ast.stmt, fixed: set[str]) -> Statement:
     parts, is_definition = list(ast.walk(node)), isinstance(node, DEFINITIONS)
     names = [part for part in parts if isinstance(part, ast.Name)]
     uses = {name.id for name in names if isinstance(name.ctx, ast.Load)}
+    if is_definition:
+        uses -= _local(node)
     binds = _defined(node)
     if not is_definition:  # what a function does, it does when it is called
         binds = set[str]().union(*(_changed(part, fixed) for part in parts))
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
     lines = first, node.end_lineno or node.lineno
     return Statement(number, frozenset(binds), frozenset(uses), is_definition, lines)
+
+
+def _local(node: ast.stmt) -> set[str]:
+    """Return the names in a definition that are nowhere in it the cell's: parameters, variables."""
+    try:
+        open_ = [symtable.symtable(ast.unparse(node), "<cell>", "exec")]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # the careful side
+    local, outer = set[str](), set[str]()
+    while open_:
+        table = open_.pop()
+        open_ += table.get_children()
+        for symbol in table.get_symbols():
+            is_outer = symbol.is_global() or table.get_type() == "module"
+            (outer if is_outer else local).add(symbol.get_name())
+    return local - outer
 
 
 def _defined(node: ast.AST) -> set[str]:

@@ -20,6 +20,20 @@ def test_a_long_chain_is_followed_in_a_moment():
     assert time.monotonic() - began < 5
 
 
+def test_a_function_s_own_names_are_no_need():
+    answer = (
+        "def train(loader, lr=RATE):\n    rows = [x for x in loader]\n    return step(rows, lr)"
+    )
+    needed = Dependencies(cells(answer, "def loader(n=BATCH): return n")).needed(["train"])
+    assert needed == {"train", "RATE", "step"}
+    method = (
+        "class Net:\n    def go(self, x):\n        loader = self.make(x)\n        return loader"
+    )
+    assert Dependencies(cells(method)).needed(["Net"]) == {"Net"}
+    both = "def f(x):\n    def g(x): return scale(x)\n    return x"
+    assert Dependencies(cells(both)).needed(["f"]) == {"f", "scale"}
+
+
 def test_a_method_s_name_hides_nothing():
     read = Dependencies(cells("model.eval()", "eval(text)", "%reset -f"))
     assert [read.is_opaque(number) for number in (1, 2, 3)] == [False, True, True]
