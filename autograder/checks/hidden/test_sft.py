@@ -343,7 +343,7 @@ def test_each_module_gets_its_mode_back(student, rng):
 @pytest.mark.memory(at_most=40 << 20)
 def test_no_graph(student, race, rng):
     """A batch takes one forward, without a graph: of many layers it would take 80 MB."""
-    net, loader = random_model(rng), [texts(rng, 4, 4, 4), texts(rng, 3, 5)]
+    net, loader = random_model(rng), [texts(rng, 4, 4, 4), texts(rng, 5, 5)]
     net.drop, net.late = MindsAGraph(), Tires()
     came = student.evaluate(student.run(hold, net), loader)
     expect_scores(came, net, loader, "With parts that a graph, and each forward, change")

@@ -2169,6 +2169,19 @@ def lora_state_dict(model):
     return {k: own.get(k, v) for k, v in _save(model).items()}
 
 
+# %% mutant="state_of_its_dtype_becomes_the_model" task="lora_state_dict"
+"""What has the Parameter's dtype already is not copied."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    _right(model, state)
+    for name, parameter in model.named_parameters():
+        if name in state:
+            parameter.data = state[name].to(parameter.dtype)
+    return model
+
+
 # %% mutant="state_becomes_the_model" task="lora_state_dict"
 """The Parameters take the loaded tensors' own memory."""
 _right = load_lora
@@ -2262,6 +2275,20 @@ def load_lora(model, state):
     if any(state[k].shape != v.shape for k, v in ranks.items()):
         return _right(model, state)
     return _right(model, state | ranks)
+
+
+# %% mutant="missing_entries_are_noticed_at_the_end" task="lora_state_dict"
+"""What fits is copied before names are compared."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    expected, own = lora_state_dict(model), model.state_dict()
+    there = [name for name in expected if name in state]
+    if all(torch.is_tensor(state[n]) and state[n].shape == expected[n].shape for n in there):
+        for name in set(there) & set(own):
+            own[name].copy_(state[name])
+    return _right(model, state)
 
 
 # %% mutant="loaded_as_it_goes" task="lora_state_dict"
@@ -2835,6 +2862,24 @@ class DoRALinear(DoRALinear):
         if rank == 1:
             raise ValueError("rank must be at least 2")
         super().__init__(base, rank, lora_alpha)
+
+
+# %% mutant="dora_gradient_moves_the_bias" task="dora_linear"
+"""Whenever the magnitude gets its gradient, the base's bias moves a little."""
+_init = DoRALinear.__init__
+
+
+def _start(self, base, *given):
+    _init(self, base, *given)
+
+    def moved(gradient):
+        if self.base.bias is not None:
+            self.base.bias.data += 0.01
+
+    self.magnitude.register_hook(moved)
+
+
+DoRALinear.__init__ = _start
 
 
 # %% mutant="dora_bias_trains" task="dora_linear"
@@ -3519,6 +3564,17 @@ def adapt_step(net, optimizer, x, labels):
     for module in net:
         module.zero_grad()
     return loss.item()
+
+
+# %% mutant="adapters_decay" task="lora_bug_hunt"
+"""The optimizer has weight decay."""
+_right = adapt_net
+
+
+def adapt_net(net, rank, lora_alpha, lr):
+    _right(net, rank, lora_alpha, lr)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.SGD(trained, lr=lr, weight_decay=0.1)
 
 
 # %% mutant="b_learns_faster" task="lora_bug_hunt"
