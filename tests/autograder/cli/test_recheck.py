@@ -163,7 +163,7 @@ def test_what_is_no_notebook_is_said_once_and_mended(watching):
     watching.path.write_text(good[:100])
     said = watching.verdict()
     assert (said["status"], said["points"]) == ("unreadable", 0)
-    assert "not a notebook" in said["problems"][0]
+    assert "it ends half way" in said["problems"][0]
     assert watching.verdict(1.0) is None
     watching.path.write_text(good)
     assert watching.verdict()["status"] == "graded"
