@@ -88,7 +88,7 @@ def test_what_cannot_be_read_is_flagged(tmp_path, monkeypatch):
         "nbgrader": {"notebook": "lora"},
         "metadata": {"path": str(tmp_path), "name": "lora"},
     }
-    with pytest.raises(notebook.NotebookError, match="not a notebook"):
+    with pytest.raises(notebook.NotebookError, match="it ends half way"):
         Restore().preprocess(new_notebook(), resources)
     assert flagged == [resources["nbgrader"]]
 
