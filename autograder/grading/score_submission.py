@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import contextlib
 import functools
 import time
@@ -255,20 +256,20 @@ class _Guard:
     def __init__(self, session: Session, options: Options) -> None:
         self._session, self._seconds = session, options.task_timeout
         self._task = ""
-        self._deaths: dict[str, int] = {}
+        self._deaths: collections.Counter[str] = collections.Counter()
 
     def __call__(self, task: str) -> None:
-        is_new, self._task = task != self._task, task
-        if is_new:
+        before, self._task = self._task, task
+        alive = self._session.alive
+        self._deaths[before] += not alive  # the one whose check ran last pays
+        if task != before:
             self._session.begin_task(task, self._seconds)
         if self._session.deadlines.task_is_over:
             raise CheckFailed(f"{NOT_RUN}. {self._session.deadlines.task_is_over}")
-        if self._session.alive:
-            return
-        deaths = self._deaths.setdefault(task, 0) + (not is_new)  # none pays for the one before
-        self._deaths[task] = deaths
-        if deaths >= DEATHS_PER_TASK:
+        if self._deaths[task] >= DEATHS_PER_TASK:
             raise CheckFailed(f"{NOT_RUN}: its process ended {DEATHS_PER_TASK} times in this task.")
+        if alive:
+            return
         try:
             self._session.prepare()
         except Exhausted as end:

@@ -29,12 +29,12 @@ def test_what_is_not_all_points_is_nowhere_100_per_cent(tmp_path, capsys, monkey
     made = replace(made, tasks=(replace(made.tasks[0], points=106.99, max_points=107.0),))
     assert made.percent > 99.99
     console.show_class([made], tmp_path, seed=1)
-    console.show_arrival("almost.ipynb", made, is_newer=False, left=0)
+    console.show_arrival(made, is_newer=False, left=0)
     with console.progress(1, 0) as advance:
         advance(made)
     said = capsys.readouterr()
     journal.write_csv(tmp_path / "scores.csv", [made])
-    feedback.write_page(tmp_path / "page.html", "almost", made)
+    feedback.write_page(tmp_path / "page.html", made)
     [lesson] = summary.summarise([made])
     leave(tmp_path / "run", [made])
     told = report.write(tmp_path / "run", "html", None, print).read_text()

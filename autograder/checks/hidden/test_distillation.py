@@ -335,7 +335,8 @@ def test_half_precision_is_as_good(student, rng):
         expected = softened(logits.double(), 3)
         came = expect_tensor(student.soft_targets(logits, 3), (20, 8), "The result", dtype)
         off = (came.double() / expected - 1).abs()[expected > 1e-3].max().item()
-        message = f"In {dtype} a probability is off by more than its own rounding ({off:.1%})."
+        said = short(off, ".1%")
+        message = f"In {dtype} a probability is off by more than its own rounding ({said})."
         expect(off < torch.finfo(dtype).eps, message)
 
 

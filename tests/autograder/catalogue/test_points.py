@@ -130,7 +130,7 @@ def test_grade_and_its_pages_tell_it(lesson, checks, tmp_path, capsys, monkeypat
     assert f"{without:g} / {without:g}" in said and f"{lesson.name}: {worth}." in said
     assert f"Counted above: {without:g}" in said
     assert ("without a GPU" in said) == bool(worth.on_gpu)
-    feedback.write_page(tmp_path / "page.html", "one", score)
+    feedback.write_page(tmp_path / "page.html", score)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     notes = str(exports.gradescope(score)["output"])
     for text in (page, notes):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from autograder.catalogue.points import Points
 from autograder.cli import console
 from autograder.cli.doctor import Finding
 from autograder.reporting.submission_names import named
@@ -83,6 +84,10 @@ def test_a_catalogue_is_printed(capsys):
         {
             "task": "t",
             "points": 3.0,
+            "visible_points": 1.0,
+            "hidden_points": 2.0,
+            "gpu_only_points": 0.5,
+            "by_hand_points": 0.0,
             "graded_by": "checks",
             "visible_checks": 1,
             "hidden_checks": 2,
@@ -90,14 +95,22 @@ def test_a_catalogue_is_printed(capsys):
         {
             "task": "e",
             "points": 9.0,
+            "visible_points": 0.0,
+            "hidden_points": 0.0,
+            "gpu_only_points": 0.0,
+            "by_hand_points": 9.0,
             "graded_by": "person",
             "visible_checks": 0,
             "hidden_checks": 0,
         },
     ]
-    console.show_catalogue([{"lesson": "lora", "title": "LoRA", "tasks": tasks}])
+    worth = Points(visible=1.0, hidden=2.0, by_hand=9.0)
+    entry = {"lesson": "lora", "title": "LoRA", "worth": str(worth), "tasks": tasks}
+    console.show_catalogue([entry])
     printed = capsys.readouterr().out
-    assert "12 points" in printed and "graded by a person" in printed
+    assert "12 points: 1 visible + 2 hidden + 9 by hand" in printed
+    rows = [line.replace("│", " ").split() for line in printed.splitlines() if line[:1] == "│"]
+    assert rows == [["t", "3", "1", "2", "0.5", "1", "+", "2"], ["e", "9", "9"]]
 
 
 def test_findings_are_printed_with_the_way_to_mend_them(capsys):

@@ -9,6 +9,7 @@ from autograder.catalogue import nbgrader_cells, sources
 from autograder.checking import check_files, plugin
 from autograder.grading.score_submission import Options, grade
 from autograder.sandbox import session, slow_imports, warm_process, zygote
+from autograder.scores import CALL
 from tests.conftest import (
     LIMITS,
     lora,
@@ -265,7 +266,7 @@ def test_a_debugger_that_was_left_in_is_named(graded, call):
     answer = f"def lora_forward(x, *others, bias=None):\n    {call}\n    return x"
     message = graded([answer]).tasks[0].checks[0].message
     take_out = "Your code waits for a debugger: take out breakpoint() or set_trace()"
-    assert message == f"{take_out} (lora_forward, cell 1, line 2)"
+    assert message.partition(CALL)[0] == f"{take_out} (lora_forward, cell 1, line 2)"
 
 
 def test_scratch_cells_cost_nothing(graded):

@@ -342,6 +342,6 @@ def test_what_is_not_graded_is_not_counted(tmp_path):
     made = cell(outputs=[picture] * 30, attachments={"a.png": {"image/png": "A" * 10_000_000}})
     made["metadata"] = {"widgets": {"state": {"a": ["b" * 10_000_000]}}}
     path.write_text(json.dumps(made, indent=1))
-    assert path.stat().st_size > 90 << 20
+    assert path.stat().st_size > 90_000_000
     memory, said = peak(path)
     assert memory < 200 and said == "1 cells"

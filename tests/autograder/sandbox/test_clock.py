@@ -63,8 +63,8 @@ def crowded(sandbox):
 def test_a_call_has_its_time_however_busy_the_machine_is(crowded):
     with crowded(0.8) as student:
         began = time.monotonic()
-        assert student.burn(0.5) == 0.5
-        assert time.monotonic() - began > 0.9, "others took about half of it, or more"
+        assert student.burn(0.6) == 0.6
+        assert time.monotonic() - began > 0.8, "others took about half of it, or more"
 
 
 @pytest.mark.parametrize("way", ["burn", "sleep", "crowd"])

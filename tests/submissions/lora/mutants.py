@@ -3577,6 +3577,19 @@ def adapt_net(net, rank, lora_alpha, lr):
     return torch.optim.SGD(trained, lr=lr, weight_decay=0.1)
 
 
+# %% mutant="gradients_of_a_clipped" task="lora_bug_hunt"
+"""The gradients of A are clipped, to a norm that small nets stay below at first: B is zero."""
+
+
+def adapt_step(net, optimizer, x, labels):
+    loss = F.cross_entropy(net(x), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for name, p in net.named_parameters() if name.endswith("A")], 0.1)
+    optimizer.step()
+    return loss.item()
+
+
 # %% mutant="b_learns_faster" task="lora_bug_hunt"
 """B has 16 times the rate, as in LoRA+."""
 _right = adapt_net
