@@ -74,7 +74,7 @@ def test_nothing_is_unpickled_but_where_a_submission_lives():
     assert users == {
         "autograder.sandbox.child",
         "autograder.sandbox.session",
-        "autograder.checking.handle",
+        "autograder.checking.requests",
     }
 
 

@@ -10,23 +10,17 @@ from __future__ import annotations
 import collections
 import contextlib
 import gc
-import io
 import math
 import os
-import sys
 import time
-import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import cloudpickle
-import torch
-
 from autograder.checking import probes
-from autograder.checking.bare import GLOBALS, bare_code, bare_reduced
 from autograder.checking.disclosure import Disclosure
+from autograder.checking.requests import Held, pickled, send_by_value
 from autograder.checking.transcript import Step
-from autograder.sandbox import memory_peak, tensors, wire
+from autograder.sandbox import memory_peak, wire
 from autograder.sandbox.child import Executor, nowhere, printing_to
 from autograder.sandbox.errors import StudentError
 from autograder.sandbox.freezer import Took
@@ -95,7 +89,7 @@ class InProcess:
         """Do nothing: the learner's process goes on."""
 
 
-class Handle:
+class Handle(Held):
     """An object that stays in the submission's process."""
 
     def __init__(self, student: Student, key: int, kind: str = "") -> None:
@@ -203,7 +197,7 @@ class Student:
             raise StudentError("OSError", f"its memory cannot be measured ({error})") from None
 
     def _ask(self, operation: str, target: Any, args: Any, kwargs: Any) -> Any:
-        request = _pickled((operation, target, args, kwargs))
+        request = pickled(operation, target, args, kwargs)
         try:
             value = self._handles(self._transport.ask(request, self._seconds))
             if self._keeps_steps:
@@ -230,51 +224,4 @@ class Student:
         return value
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles a request: a handle as its number, the check file's functions by value."""
-
-    def persistent_id(self, obj: object) -> int | None:
-        return obj._key if type(obj) is Handle else None
-
-    def reducer_override(self, obj: object) -> Any:
-        if isinstance(obj, types.CodeType):
-            return self.dispatch_table[types.CodeType](bare_code(obj))
-        if type(obj) is collections.OrderedDict and not obj and not vars(obj):
-            return (
-                collections.OrderedDict,
-                (),
-            )  # the same as without this, sooner: a module has a dozen
-        if isinstance(obj, torch.Tensor) and tensors.is_simple(obj):
-            return tensors.from_bytes, tensors.as_bytes(obj)
-        if isinstance(obj, types.FunctionType):
-            self.globals_ref.setdefault(id(obj.__globals__), dict(GLOBALS))
-        return bare_reduced(obj, super().reducer_override(obj))
-
-
-def send_by_value(module: types.ModuleType) -> None:
-    """Let functions and classes of `module` go in whole: the submission's side cannot import it."""
-    cloudpickle.register_pickle_by_value(module)
-
-
 send_by_value(probes)
-
-
-def _pickled(request: tuple[Any, ...]) -> bytes:
-    target = request[1]
-    module = sys.modules.get(getattr(target, "__module__", None) or "")
-    known = cloudpickle.list_registry_pickle_by_value()
-    by_value = (
-        callable(target)
-        and not isinstance(target, Handle)
-        and module is not None
-        and module.__name__ not in known
-    )
-    if by_value:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        buffer = io.BytesIO()
-        _Pickler(buffer).dump(request)
-        return buffer.getvalue()
-    finally:
-        if by_value:
-            cloudpickle.unregister_pickle_by_value(module)

@@ -24,9 +24,10 @@ from autograder.checking import check_files, gpu_race
 from autograder.checking.check_files import CHECKS
 from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed, Inputs, telling
-from autograder.checking.handle import CALL_SECONDS, InProcess, Student, send_by_value
+from autograder.checking.handle import CALL_SECONDS, InProcess, Student
 from autograder.checking.misuse import misuse
 from autograder.checking.race import Race
+from autograder.checking.requests import send_by_value
 from autograder.checking.transcript import pasted
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.wire import WireError

@@ -51,7 +51,8 @@ class Missing(Exception):
 class Executor:
     """Answers requests on the objects of one submission.
 
-    A request is a pickled ``(operation, target, args, kwargs)``; the reply is
+    A request is a pickled ``(operation, target, args, kwargs)``. The target is a name, the number
+    of an object that stayed here, or a function, which may be pickled by itself. The reply is
     ``{"value": …}`` or ``{"error": {"type", "text", "where", "own", "bases"}}``, encoded by
     `wire.encode`.
     """
@@ -80,6 +81,10 @@ class Executor:
         """Do what a request asks, and encode what came of it."""
         try:
             operation, target, args, kwargs = _Unpickler(request, self._objects).load()
+            if type(target) is int:
+                target = self._objects[target]
+            elif type(target) is bytes:
+                target = pickle.loads(target)
             return self._reply({"value": self._do(operation, target, args, kwargs)})
         except BaseException as error:  # noqa: BLE001 - a submission may raise anything at all
             return self._reply({"error": self._describe(error)})

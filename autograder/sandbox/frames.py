@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from autograder.sandbox.wire import WireError
 
 HEADER = struct.Struct("!QII")
+AT_ONCE = 1 << 14
+"""Bytes asked for at the least: most frames are smaller, and are read in one call."""
 
 
 def send(sock: socket.socket, nonce: int, plain: bytes, blob: bytes = b"") -> None:
@@ -45,13 +47,18 @@ def receive(
     Raises:
         TimeoutError: the deadline passed, and there were no more.
         EOFError: the other side closed.
-        WireError: a part longer than its limit.
+        WireError: a part longer than its limit, or something behind the frame.
     """
-    until = _Until(deadline, more)
-    nonce, plain, blob = HEADER.unpack(_exactly(sock, HEADER.size, until))
+    until, data = _Until(deadline, more), bytearray()
+    _fill(sock, data, HEADER.size, until)
+    nonce, plain, blob = HEADER.unpack_from(data)
     if plain > limits[0] or blob > limits[1]:
         raise WireError("a reply larger than a reply may be")
-    return nonce, _exactly(sock, plain, until), _exactly(sock, blob, until)
+    _fill(sock, data, HEADER.size + plain + blob, until)
+    if len(data) > HEADER.size + plain + blob:
+        raise WireError("more than one reply")
+    parts, end = memoryview(data), HEADER.size + plain
+    return nonce, bytes(parts[HEADER.size : end]), bytes(parts[end:])
 
 
 @dataclass
@@ -75,14 +82,13 @@ class _Until:
         return more
 
 
-def _exactly(sock: socket.socket, count: int, until: _Until) -> bytes:
-    """Read `count` bytes, growing as they come: a length is a claim, not an allocation."""
-    data = bytearray()
+def _fill(sock: socket.socket, data: bytearray, count: int, until: _Until) -> None:
+    """Read until there are `count` bytes at least: a length is a claim, not an allocation."""
     while len(data) < count:
         if until.deadline < math.inf:
             sock.settimeout(until.left())
         try:
-            chunk = sock.recv(min(count - len(data), 1 << 20))
+            chunk = sock.recv(min(max(count - len(data), AT_ONCE), 1 << 20))
         except TimeoutError:
             continue  # whether there is more is asked above
         except ConnectionError:  # it closed with something of ours unread
@@ -90,4 +96,3 @@ def _exactly(sock: socket.socket, count: int, until: _Until) -> bytes:
         if not chunk:
             raise EOFError
         data += chunk
-    return bytes(data)
