@@ -1,4 +1,4 @@
-"""The pytest plugin: runs a lesson's checks on one student, and tells what came of each.
+"""Runs a lesson's checks on one student, and tells what came of each.
 
 A check is a test function marked ``@pytest.mark.task(name, points=…)``, whose docstring is the
 requirement. ``seconds=…`` is the deadline of each of its calls. One that is also marked
@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,13 +19,13 @@ import pytest
 
 from autograder.catalogue.lessons import LessonError
 from autograder.checking import check_files, gpu_race
-from autograder.checking.check_files import CHECKS
+from autograder.checking.collection import BrokenChecks as BrokenChecks
+from autograder.checking.collection import collected, mark_of
 from autograder.checking.disclosure import Disclosure
 from autograder.checking.expect import CheckFailed, Inputs, telling
-from autograder.checking.handle import CALL_SECONDS, InProcess, Student
+from autograder.checking.handle import CALL_SECONDS, Student
 from autograder.checking.misuse import misuse
 from autograder.checking.race import Race
-from autograder.checking.requests import send_by_value
 from autograder.checking.transcript import pasted
 from autograder.sandbox.errors import SandboxError, StudentError
 from autograder.sandbox.wire import WireError
@@ -35,18 +33,7 @@ from autograder.scores import CALL, CheckResult, Figure
 
 MAX_MESSAGE = 2_500
 NO_REFERENCE = "The reference is not in this edition: decided at grading."
-SHARED = "autograder.checks.shared"
 RACE = pytest.StashKey[Race | gpu_race.Race | gpu_race.Nowhere]()
-UNUSED = (
-    "terminal", "cacheprovider", "faulthandler", "logging", "warnings", "unraisableexception",
-    "threadexception", "doctest", "junitxml", "pastebin", "setuponly", "setupplan", "stepwise",
-    "unittest",
-)  # fmt: skip
-"""Plugins of pytest's own: no report of theirs is read, and each costs a millisecond a run."""
-OPTIONS = (
-    "-c", str(CHECKS / "pytest.ini"), f"--rootdir={CHECKS}", "--noconftest", "-s", "--assert=plain",
-    "--import-mode=importlib", *(f"-pno:{name}" for name in UNUSED),
-)  # fmt: skip
 
 
 def drawn_seed() -> int:
@@ -72,12 +59,8 @@ def nobody() -> Student:
     raise LessonError("no reference is at hand")
 
 
-class BrokenChecks(Exception):
-    """The check files cannot be collected: the instructor's to mend."""
-
-
 class Plugin:
-    """Provides the fixtures, selects tasks and collects results."""
+    """One student before the checks: what they are given, and what came of them."""
 
     def __init__(
         self,
@@ -108,111 +91,46 @@ class Plugin:
         self.refused: SandboxError | None = None
         """what kept a check from being run, through no fault of the submission's"""
         self.results: list[CheckResult] = []
-        self.collected: list[CheckResult] = []
-        self.broken: list[str] = []
 
-    @pytest.fixture
-    def student(self, request: pytest.FixtureRequest) -> Student:
+    def is_for(self, item: pytest.Item) -> bool:
+        """Whether a check is one of those that are to be run."""
+        return self._tasks is None or mark_of(item).args[0] in self._tasks
+
+    def student(self, node: pytest.Function) -> Student:
         """Provide the submission."""
-        seconds = _mark(request.node).kwargs.get("seconds", CALL_SECONDS)
-        is_hidden = check_files.is_hidden(request.path)
+        is_hidden = check_files.is_hidden(node.path)
         self._disclosure.begin_check()
-        is_race = "race" in request.fixturenames
+        is_race = "race" in node.fixturenames
         disclosure = self._disclosure if is_hidden else None
-        self._student._begin_check(seconds, disclosure, keeps_steps=not is_race)
+        self._student._begin_check(_seconds(node), disclosure, keeps_steps=not is_race)
         return self._student
 
-    @pytest.fixture
-    def race(self, request: pytest.FixtureRequest, student: Student) -> Race:
+    def race(self, node: pytest.Item) -> Race:
         """Provide what measures the submission beside the reference."""
-        made = Race(student, self._reference, _bound(request.node))
-        request.node.stash[RACE] = made
+        made = Race(self._student, self._reference, _bound(node))
+        node.stash[RACE] = made
         return made
 
-    @pytest.fixture
-    def gpu_race(self, request: pytest.FixtureRequest) -> gpu_race.Race | gpu_race.Nowhere:
+    def gpu_race(self, node: pytest.Item) -> gpu_race.Race | gpu_race.Nowhere:
         """Provide what measures the submission beside the reference on a GPU."""
-        seconds = _mark(request.node).kwargs.get("seconds", CALL_SECONDS)
-        made = self._on_gpu(_bound(request.node), seconds)
-        request.node.stash[RACE] = made
+        made = self._on_gpu(_bound(node), _seconds(node))
+        node.stash[RACE] = made
         return made
 
-    @pytest.fixture
-    def rng(self, request: pytest.FixtureRequest) -> Inputs:
+    def rng(self, node: pytest.Item) -> Inputs:
         """Provide random inputs that depend on the run's seed and the check's name alone.
 
         They are seen where the submission is: the seed is their key, which no number of them tells.
         """
-        key = f"{self._seed} {request.node.name}".encode()
+        key = f"{self._seed} {node.name}".encode()
         return Inputs((int.from_bytes(hashlib.sha256(key).digest()),))
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        """Declare the markers."""
-        for line in (
-            "task(name, points, seconds): what the check is for",
-            "speed(at_least): the least ratio of the reference's time to the student's",
-            "memory(at_most): the most bytes by which the student's memory may rise",
-        ):
-            config.addinivalue_line("markers", line)
-
-    def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
-        """Note what pytest itself could not get past, such as a check file that ends the run."""
-        place = excinfo.traceback[-1]
-        self.broken.append(f"{place.path}, line {place.lineno + 1}: {excinfo.exconly()}")
-        return True
-
-    def pytest_exception_interact(
-        self, node: pytest.Item | pytest.Collector, report: pytest.CollectReport | pytest.TestReport
-    ) -> None:
-        """Note a check file that cannot be read, and a check with an unknown fixture."""
-        if report.when != "call":
-            self.broken.append(f"{node.path}: {_errors(report.longrepr)}")
-
-    def pytest_pycollect_makeitem(self, obj: object) -> list[pytest.Item] | None:
-        """Leave out the checks of other tasks before pytest makes items of them, which is slow."""
-        if self._tasks is None or not inspect.isfunction(obj):
-            return None
-        marks = [mark.args for mark in getattr(obj, "pytestmark", []) if mark.name == "task"]
-        others = [args for args in marks if args and args[0] not in self._tasks]
-        return [] if marks and others == marks else None
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep the checks of the chosen tasks, those that are visible first, then task by task.
-
-        So a visible check's words, which are not counted, can carry nothing of a hidden one.
-        """
-        # a check hands over models of classes of its own, or of what the checks share
-        modules = {item.module for item in items if isinstance(item, pytest.Function)}
-        for module in {*modules, sys.modules.get(SHARED)} - {None}:
-            send_by_value(module)
-        for item in items:
-            mark = item.get_closest_marker("task")
-            if mark is None or len(mark.args) != 1 or "points" not in mark.kwargs:
-                wanted = "@pytest.mark.task(name, points=…)"
-                self.broken.append(f"{item.nodeid}: needs {wanted}")
-        if self.broken:
-            items.clear()
-        tasks = {item: _mark(item).args[0] for item in items}
-        order = list(dict.fromkeys(tasks.values()))
-        items.sort(key=lambda item: (check_files.is_hidden(item.path), order.index(tasks[item])))
-        if self._tasks is not None:
-            items[:] = [item for item in items if tasks[item] in self._tasks]
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note every check, as one that has not run, where none will."""
-        if session.config.option.collectonly:
-            self.collected = [
-                _result(item, "not_counted", 0.0, _why_not_counted(item), 0.0)
-                for item in session.items
-            ]
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        """Run one check and record what came of it; nothing of it reaches pytest's report."""
+    def judged(self, item: pytest.Item) -> Iterator[None]:
+        """Run one check, where this yields, and record what came of it."""
         start = time.monotonic()
         outcome, share, message = "passed", 1.0, ""
         try:
-            self._before(_mark(item).args[0])
+            self._before(mark_of(item).args[0])
         except CheckFailed as refusal:
             why: Exception = refusal
             if isinstance(race := item.stash.get(RACE, None), gpu_race.Nowhere):
@@ -249,6 +167,7 @@ class Plugin:
             )
         if outcome == "failed" and not is_hidden and (line := pasted(self._student._steps)):
             message += CALL + line
+        vars(item).pop("runtest", None)
         changed = self._student._settle()
         if changed and outcome == "passed":
             outcome, share = "failed", 0.0
@@ -258,6 +177,8 @@ class Plugin:
         race = item.stash.get(RACE, None)
         figure = race.figure if race is not None else None
         self.results.append(_result(item, outcome, share, message, seconds, figure))
+        if race is not None:
+            del item.stash[RACE]
 
 
 def _why_not_counted(item: pytest.Item) -> str:
@@ -269,16 +190,9 @@ def _refuse(why: Exception) -> None:
     raise why
 
 
-def _mark(item: pytest.Item) -> pytest.Mark:
-    mark = item.get_closest_marker("task")
-    assert mark is not None  # collection refuses a check without one
-    return mark
-
-
-def _errors(report: object) -> str:
-    """Return the lines of pytest's report that say what is wrong, without the way there."""
-    lines = [line for line in str(report).splitlines() if line.strip()]
-    return "\n".join(line[1:].strip() for line in lines if line.startswith("E ")) or lines[-1]
+def _seconds(item: pytest.Item) -> float:
+    """Return the deadline of a check's calls."""
+    return float(mark_of(item).kwargs.get("seconds", CALL_SECONDS))
 
 
 def _bound(item: pytest.Item) -> float:
@@ -298,7 +212,7 @@ def _result(
     seconds: float,
     figure: Figure | None = None,
 ) -> CheckResult:
-    mark = _mark(item)
+    mark = mark_of(item)
     points = float(mark.kwargs["points"])
     function = getattr(item, "function", None)
     return CheckResult(
@@ -317,24 +231,16 @@ def _result(
 
 def census(paths: Sequence[Path]) -> list[CheckResult]:
     """Return the checks in `paths`, unrun."""
-    plugin = Plugin(Student(InProcess({})), seed=0)
-    run(plugin, paths, "--collect-only")
-    return plugin.collected
+    items = collected(paths).items if paths else []
+    return [_result(item, "not_counted", 0.0, _why_not_counted(item), 0.0) for item in items]
 
 
-def run(plugin: Plugin, paths: Sequence[Path], *options: str) -> list[CheckResult]:
+def run(plugin: Plugin, paths: Sequence[Path]) -> list[CheckResult]:
     """Run the checks in `paths`; return the results in the files' order.
 
     Raises:
         BrokenChecks: a file cannot be collected, or holds no check.
     """
-    if not paths:
-        return []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        patch.delenv("PYTEST_ADDOPTS", raising=False)
-        patch.delenv("PYTEST_PLUGINS", raising=False)
-        code = pytest.main([*OPTIONS, *options, *map(str, paths)], plugins=[plugin])
-    if plugin.broken or code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise BrokenChecks("\n".join(plugin.broken) or f"pytest ended with {code}")
+    if paths:
+        collected(paths).run(plugin)
     return plugin.results

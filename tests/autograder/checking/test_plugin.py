@@ -237,6 +237,33 @@ def test_a_check_that_ends_itself_is_not_lost(write):
     assert [result.max_points for result in results] == [1.0, 1.0]
 
 
+def test_files_are_collected_once_and_again_where_they_have_changed(write, monkeypatch):
+    collected = []
+    real = pytest.main
+    monkeypatch.setattr(pytest, "main", lambda *a, **k: collected.append(a) or real(*a, **k))
+    paths = write(OUTCOMES)
+    first = run(paths, answer=42)
+    assert [r.outcome for r in run(paths, answer=0)] != [r.outcome for r in first]
+    assert [r.message for r in run(paths, answer=42)] == [r.message for r in first]
+    assert [r.name for r in run(paths, tasks=("a",))] == [r.name for r in first if r.task == "a"]
+    assert len(plugin.census(paths)) == len(first) and len(collected) == 1
+    check_files.forget(paths)
+    [only] = run(write("@pytest.mark.task('a', points=1)\ndef test_new(student): 'It is.'"))
+    assert only.name == "test_new" and len(collected) == 2
+
+
+def test_a_check_that_was_refused_runs_for_the_next_student(write):
+    def before(task):
+        raise CheckFailed("Not run.")
+
+    paths = write(SPEED)
+    reference = Student(InProcess({"work": work}))
+    refused = plugin.Plugin(reference, 0, None, before)
+    assert {r.outcome for r in plugin.run(refused, paths)[:2]} == {"failed"}
+    fast = plugin.run(plugin.Plugin(reference, 0, reference=lambda: reference), paths)[0]
+    assert fast.outcome == "passed" and fast.figure is not None
+
+
 def test_a_skipped_check_is_not_counted_and_says_so(write):
     """As for a check that needs a GPU, on a machine without one."""
     results = run(
