@@ -96,11 +96,11 @@ class Plugin:
         """Whether a check is one of those that are to be run."""
         return self._tasks is None or mark_of(item).args[0] in self._tasks
 
-    def student(self, node: pytest.Function) -> Student:
+    def student(self, node: pytest.Item) -> Student:
         """Provide the submission."""
         is_hidden = check_files.is_hidden(node.path)
         self._disclosure.begin_check()
-        is_race = "race" in node.fixturenames
+        is_race = "race" in getattr(node, "fixturenames", ())
         disclosure = self._disclosure if is_hidden else None
         self._student._begin_check(_seconds(node), disclosure, keeps_steps=not is_race)
         return self._student
@@ -182,7 +182,7 @@ class Plugin:
 
 
 def _why_not_counted(item: pytest.Item) -> str:
-    needs_gpu = isinstance(item, pytest.Function) and "gpu_race" in item.fixturenames
+    needs_gpu = "gpu_race" in getattr(item, "fixturenames", ())
     return gpu_race.ON_GPU if needs_gpu else ""
 
 

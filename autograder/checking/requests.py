@@ -87,7 +87,7 @@ def pickled(operation: str, target: Any, args: tuple[Any, ...], kwargs: dict[str
     if isinstance(target, Held):
         target = target._key
     elif isinstance(target, types.FunctionType) and target.__closure__ is None:
-        target = _probe(target)
+        return _by_value(target, (operation, _probe(target), args, kwargs))
     elif callable(target):
         return _by_value(target, (operation, target, args, kwargs))
     return _dumped((operation, target, args, kwargs))
