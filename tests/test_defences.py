@@ -19,7 +19,7 @@ import pyseccomp
 import pytest
 
 from autograder import notebook
-from autograder.checking import disclosure, handle
+from autograder.checking import disclosure, requests
 from autograder.grading.score_submission import Options
 from autograder.notebook import NotebookError, opening, reading
 from autograder.reporting import feedback
@@ -595,9 +595,10 @@ def test_a_probe_s_frame_tells_neither_its_file_nor_its_name(sandbox, monkeypatc
 
     secrets = ("test_defences", "hidden_check", "the check is after", "its class is after")
     assert [secret for secret in secrets if secret in seen()] == []
-    monkeypatch.setattr(handle, "bare_code", lambda code: code)
-    monkeypatch.setattr(handle, "bare_reduced", lambda obj, reduced: reduced)
-    monkeypatch.setattr(handle, "GLOBALS", {})
+    monkeypatch.setattr(requests, "bare_code", lambda code: code)
+    monkeypatch.setattr(requests, "bare_reduced", lambda obj, reduced: reduced)
+    monkeypatch.setattr(requests, "GLOBALS", {})
+    monkeypatch.setattr(requests, "_probe", requests._probe.__wrapped__)
     assert [secret for secret in secrets if secret not in seen()] == []
 
 

@@ -232,7 +232,15 @@ def short(value: object, spec: str = ".6g") -> str:
     return _tell.get()(text if len(text) <= 60 else f"{text[:57]}…")
 
 
-_SHORT = reprlib.Repr()  # of a long list it words the start, and not all to cut it
+class _Shortening(reprlib.Repr):
+    """Words the start of what is long, and not all to cut it."""
+
+    def repr_Tensor(self, tensor: Tensor, level: int) -> str:
+        """Say a tensor's shape: torch may write all of it out."""
+        return f"a tensor of shape {tuple(tensor.shape)}"
+
+
+_SHORT = _Shortening()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 _tell: ContextVar[Callable[[str], str]] = ContextVar("tell", default=str)

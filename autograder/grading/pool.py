@@ -13,6 +13,7 @@ import importlib
 import math
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,10 @@ GRACE = 30.0
 """Seconds over the timeout after which a grading process itself is ended."""
 ENDING = 30.0
 """Seconds that a grading process has, once its score is known, to end what runs in the sandbox."""
+
+GROWTH = 4 << 30
+"""Bytes that a grading process may need beyond those it begins with: what comes of a submission is
+bounded, but not what a check makes of it."""
 
 
 class Unfinished(Exception):
@@ -274,6 +279,9 @@ def _judge(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the pool to act on
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     inner_wall.die_with_parent()
+    if isinstance(arena, Nowhere):  # what a GPU's driver maps has no bound
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (inner_wall.grown_by(GROWTH), most))
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

@@ -35,21 +35,34 @@ class Clock:
         wall, cpu, waited = self._wall, self._cpu, self._waited
         self._begin()
         passed = self._wall - wall
-        waiting = max((now - waited.get(t, 0.0) for t, now in self._waited.items()), default=0.0)
+        rises = (_rise(now, waited.get(pid, {})) for pid, now in self._waited.items())
+        waiting = max(rises, default=0.0)
         counts = max(passed - waiting, min(self._cpu - cpu, passed))
         return max(passed - counts, 0.0)
 
 
-def _used_and_waited(pid: int) -> tuple[float, dict[int, float]]:
-    """Return the seconds of the CPU that all have used, and those that each thread has waited."""
-    processes, waited = tree(pid), dict[int, float]()
+def _rise(now: dict[int, float], then: dict[int, float]) -> float:
+    """Return how much longer than before a thread of a process has waited, as far as all have.
+
+    One that runs another program gets the number of the process's first, with its own waiting.
+    """
+    each = max((seconds - then.get(thread, 0.0) for thread, seconds in now.items()), default=0.0)
+    return min(each, sum(now.values()) - sum(then.values()))
+
+
+def _used_and_waited(pid: int) -> tuple[float, dict[int, dict[int, float]]]:
+    """Return the seconds of the CPU that all have used, and those that each has waited, by process
+    and thread.
+    """
+    processes, waiting = tree(pid), dict[int, dict[int, float]]()
     for each in processes:
+        waited = waiting.setdefault(each, {})
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{each}/task").iterdir():
                 with contextlib.suppress(OSError, IndexError):
                     text = (thread / "schedstat").read_text(encoding="ascii")
                     waited[int(thread.name)] = int(text.split()[1]) / 1e9
-    return sum(cpu_seconds(each) + _of_ended(each) for each in processes), waited
+    return sum(cpu_seconds(each) + _of_ended(each) for each in processes), waiting
 
 
 def _of_ended(pid: int) -> float:

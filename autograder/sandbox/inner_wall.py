@@ -95,13 +95,10 @@ def close_descriptors(keep: int) -> None:
 def limit(memory_bytes: int, processes: int | None, files: int, file_bytes: int) -> None:
     """Set the limits that hold from within; memory, cpu and time are watched from outside too.
 
-    RLIMIT_AS means nothing with torch, whose virtual size is huge; RLIMIT_DATA is the growth over
-    what this process has now.
+    RLIMIT_AS means nothing with torch, whose virtual size is huge.
     """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    data_now = next(int(line.split()[1]) for line in status.splitlines() if line[:6] == "VmData")
     for kind, value in (
-        (resource.RLIMIT_DATA, data_now * 1024 + memory_bytes),
+        (resource.RLIMIT_DATA, grown_by(memory_bytes)),
         (resource.RLIMIT_NPROC, processes),
         (resource.RLIMIT_NOFILE, files),
         (resource.RLIMIT_FSIZE, file_bytes),
@@ -110,6 +107,13 @@ def limit(memory_bytes: int, processes: int | None, files: int, file_bytes: int)
     ):
         if value is not None:
             resource.setrlimit(kind, (value, value))
+
+
+def grown_by(memory_bytes: int) -> int:
+    """Return what this process has of data now, and so much more, for RLIMIT_DATA."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    data_now = next(int(line.split()[1]) for line in status.splitlines() if line[:6] == "VmData")
+    return data_now * 1024 + memory_bytes
 
 
 def seal_proc() -> None:

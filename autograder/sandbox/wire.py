@@ -8,6 +8,7 @@ msgpack refers to by number. What does not parse is a `WireError`, whatever the 
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ MAX_DEPTH = 32
 MAX_ITEMS = 200_000
 MAX_TENSOR_COUNT = 4096
 MAX_DIMENSIONS = 16
+MAX_EMPTY_ROWS = 1 << 16
 MAX_ODD_KEYS = 250
 """Keys of a dict, or members of a set, that are not text: other types' hashes can be forged."""
 DTYPES = frozenset(
@@ -175,6 +177,8 @@ def plain_tensor(tensor: torch.Tensor) -> torch.Tensor:
         raise WireError(f"a tensor of dtype {tensor.dtype}")
     if tensor.dim() > MAX_DIMENSIONS:
         raise WireError(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
+    if _is_hollow(tensor):
+        raise WireError(f"a tensor of more than {MAX_EMPTY_ROWS:,} empty rows")
     with torch.no_grad():
         return tensor.detach().as_subclass(torch.Tensor).cpu().contiguous().clone()
 
@@ -212,6 +216,8 @@ def _tensors(blob: bytes) -> dict[str, torch.Tensor]:
             raise WireError("a tensor of a dtype that is not allowed")
         if tensor.dim() > MAX_DIMENSIONS:
             raise WireError(f"a tensor of more than {MAX_DIMENSIONS} dimensions")
+        if _is_hollow(tensor):
+            raise WireError(f"a tensor of more than {MAX_EMPTY_ROWS:,} empty rows")
         if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
             raise WireError("a tensor of bools that are neither true nor false")
     return tensors
@@ -244,18 +250,24 @@ def _inspect(value: object, depth: int) -> None:
 
 
 def _check_keys(keys: Iterable[object]) -> None:
-    """Refuse keys whose look-up could take a minute, or that are sets themselves."""
+    """Refuse keys whose look-up could take a minute, or that are sets or tensors themselves."""
     odd = [key for key in keys if type(key) is not str]
     if len(odd) > MAX_ODD_KEYS:
         raise WireError(f"a dict or set with more than {MAX_ODD_KEYS:,} keys that are not text")
-    if any(map(_has_set, odd)):
-        raise WireError("a dict or set whose keys are sets")
+    if any(map(_has_parts, odd)):
+        raise WireError("a dict or set whose keys are sets or tensors")
 
 
-def _has_set(key: object) -> bool:
+def _has_parts(key: object) -> bool:
     if isinstance(key, tuple):
-        return any(map(_has_set, key))
-    return isinstance(key, (set, frozenset))
+        return any(map(_has_parts, key))
+    return isinstance(key, (set, frozenset, torch.Tensor))
+
+
+def _is_hollow(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has many rows with nothing in them: a list of them may cost gigabytes."""
+    rows = itertools.takewhile(lambda size: size > 0, tensor.shape)
+    return tensor.numel() == 0 and math.prod(rows) > MAX_EMPTY_ROWS
 
 
 def _unpack(data: bytes, tensors: dict[str, torch.Tensor], items: _Items, depth: int) -> Any:

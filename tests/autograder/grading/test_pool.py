@@ -29,6 +29,21 @@ from tests.conftest import (
 
 TASKS = ("lora_forward", "rank_for_budget")
 QUICK = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False)
+TAKES = """
+import pytest
+
+@pytest.mark.task("lora_forward", points=1)
+def test_takes_much(student):
+    "It takes 400 MB."
+    student.lora_forward
+    bytearray(400 << 20)
+
+@pytest.mark.task("lora_forward", points=1)
+def test_takes_little(student):
+    "It takes 1 MB."
+    student.lora_forward
+    bytearray(1 << 20)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +238,17 @@ def test_checks_that_are_broken_are_reported_not_scored(sandbox, tmp_path):
     options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=folder)
     with pytest.raises(plugin.BrokenChecks, match="no_such_module"):
         list(pooled(class_of_two(tmp_path)[:1], lambda: sandbox, options, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_DATA")
+def test_a_check_that_makes_too_much_of_what_came_fails_alone(sandbox, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "GROWTH", 256 << 20)
+    (tmp_path / "test_lora.py").write_text(TAKES)
+    options = Options(seed=1, limits=LIMITS, tasks=TASKS, hidden=False, checks=tmp_path)
+    [score] = pooled(class_of_two(tmp_path)[:1], lambda: sandbox, options, 1)
+    checks = {check.name: check for task in score.tasks for check in task.checks}
+    assert checks["test_takes_much"].message.endswith("(MemoryError).")
+    assert checks["test_takes_little"].outcome == "passed"
 
 
 def test_a_warm_process_that_is_killed_is_replaced(tmp_path):

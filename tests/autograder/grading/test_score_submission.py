@@ -203,6 +203,39 @@ def test_values_have_no_second_guess(graded):
     assert 0 in points, "what one guess earns the other does not"
 
 
+ENDS_BEHIND_ITS_CHECKS = """
+import os
+from autograder.sandbox import child
+
+do, asked = child.Executor._do, []
+
+def ending(self, operation, target, args, kwargs):
+    asked.extend([target] * (operation == "name"))
+    if operation == "settle" and len(asked) > 1 and "late" not in self._namespace:
+        os._exit(0)
+    return do(self, operation, target, args, kwargs)
+
+child.Executor._do = ending
+"""
+
+
+def test_values_have_no_second_guess_for_a_life_that_ends_in_time(graded):
+    """Its process ends so often in the second judging that its last end is behind the checks."""
+    asked = replace(QUICK, tasks=("lora_statements",))
+    ends = [f"import os\nend_{each} = os._exit(1)" for each in range(session.DEATHS - 1)]
+    needed = ", ".join(f"end_{each}" for each in range(len(ends)))
+    wrong = (
+        f"judged = (lambda: ({needed})) and {{each: each in TRUE for each in 'abcdefghijklmnop'}}"
+    )
+    other = "for each in judged: judged[each] = not judged[each]\nlate = 1"
+    points = []
+    for true in ("abcdefgh", "ijklmnop"):
+        cells = [*ends, wrong.replace("TRUE", repr(true)), 'check("lora_statements")']
+        flips = "exec(" + repr(other) + ")"
+        points.append(graded([ENDS_BEHIND_ITS_CHECKS, *cells, flips], asked).points)
+    assert 0 in points, "what one guess earns the other does not"
+
+
 def test_cells_can_have_only_so_much_said_of_them(graded):
     score = graded([*reference_cells(), *["1 / 0"] * 100], QUICK)
     assert len(score.problems) == 41 and score.problems[-1] == "And 60 more of the kind."

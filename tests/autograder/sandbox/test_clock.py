@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,35 @@ def crowd(seconds):
 """
 
 
+RUNS_ANOTHER = """
+import os, sys, threading, time
+
+def spin():
+    until = time.thread_time() + 0.3
+    while time.thread_time() < until:
+        pass
+    print("spun", flush=True)
+    sys.stdin.readline()
+    os.execv("/bin/sleep", ["sleep", "60"])
+
+threading.Thread(target=spin).start()
+"""
+
+
+@contextlib.contextmanager
+def wanted(cpu):
+    """Three programs that want this CPU, too."""
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    for hog in hogs:
+        os.sched_setaffinity(hog.pid, {cpu})
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
 @pytest.fixture
 def crowded(sandbox):
     """`with crowded(seconds)`: a submission whose one CPU three other programs want, too."""
@@ -45,17 +75,9 @@ def crowded(sandbox):
     @contextlib.contextmanager
     def made(seconds):
         cpu = idlest_cpu()
-        hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
-        for hog in hogs:
-            os.sched_setaffinity(hog.pid, {cpu})
-        try:
-            with running(sandbox, CELL) as (_, session):
-                session._child.freezer.pin(cpu)
-                yield Student(session, seconds)
-        finally:
-            for hog in hogs:
-                hog.kill()
-                hog.wait()
+        with wanted(cpu), running(sandbox, CELL) as (_, session):
+            session._child.freezer.pin(cpu)
+            yield Student(session, seconds)
 
     return made
 
@@ -79,6 +101,23 @@ def test_what_children_used_that_have_ended_counts():
     before, _ = clock._used_and_waited(process.pid)
     assert settles(lambda: clock._of_ended(process.pid) > 0.2, 60)
     assert clock._used_and_waited(process.pid)[0] > before + 0.2
+    process.kill()
+    process.wait()
+
+
+def test_a_thread_that_runs_another_program_takes_its_waiting_along():
+    cpu, pipe = idlest_cpu(), subprocess.PIPE
+    with wanted(cpu):
+        command = ["taskset", "-c", str(cpu), sys.executable, "-c", RUNS_ANOTHER]
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe)
+        process.stdout.readline()
+    its = Clock(process.pid)
+    assert max(seconds for seconds in its._waited[process.pid].values()) > 0.3
+    process.stdin.close()
+    name = Path(f"/proc/{process.pid}/comm")
+    assert settles(lambda: name.read_text().strip() == "sleep")
+    time.sleep(0.3)
+    assert its.lost() < 0.1
     process.kill()
     process.wait()
 

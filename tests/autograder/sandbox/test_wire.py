@@ -209,3 +209,27 @@ HOSTILE = {
 def test_hostile_bytes_are_one_error(parts):
     with pytest.raises(wire.WireError):
         wire.decode(*parts)
+
+
+@pytest.mark.parametrize("key", [torch.ones(2), (1, torch.ones(2))])
+def test_tensors_as_keys_are_refused(key):
+    """Dicts are compared by the text of their keys, and theirs can be gigabytes."""
+    for odd in ({key}, {key: 1}):
+        with pytest.raises(wire.WireError, match="whose keys are sets or tensors"):
+            through(odd)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 10**5, 0), (1 << 17, 0, 3)])
+def test_rows_with_nothing_in_them_are_bounded(shape):
+    """A list of them costs memory that a tensor of no bytes has not."""
+    hollow = torch.empty(shape)
+    reply = msgpack.packb(msgpack.ExtType(wire._TENSOR, b"0"))
+    with pytest.raises(wire.WireError, match="65,536 empty rows"):
+        through(hollow)
+    with pytest.raises(wire.WireError, match="65,536 empty rows"):
+        wire.decode(reply, save({"0": hollow}))
+
+
+@pytest.mark.parametrize("shape", [(0, 10**6), (4, 0, 768), (1 << 17, 1)])
+def test_a_few_empty_rows_come_through(shape):
+    assert through(torch.empty(shape)).shape == shape

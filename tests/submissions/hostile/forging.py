@@ -14,7 +14,7 @@
 # ruff: noqa: E402, E731, F811, PTH, RUF005, RUF012
 # ruff: noqa: SIM105
 
-# %% attack="verdict_on_the_wire" seen="neither a value nor an error"
+# %% attack="verdict_on_the_wire" seen="neither a value nor an error|more than one reply"
 """Finds channel and nonce in the frames and sends a verdict; a reply carries values only."""
 
 import struct
@@ -32,7 +32,7 @@ def lora_forward(*args, **kwargs):
     at.f_locals["sock"].sendall(frame)
 
 
-# %% attack="replays_an_old_nonce" seen="a reply to another request"
+# %% attack="replays_an_old_nonce" seen="a reply to another request|more than one reply"
 """Answers with the nonce of an earlier request; each reply belongs to one request."""
 import struct
 import sys
@@ -51,7 +51,7 @@ def lora_forward(*args, **kwargs):
     at.f_locals["sock"].sendall(struct.pack("!QII", nonces[0] ^ 1, len(plain), 0) + plain)
 
 
-# %% attack="answers_ahead_of_time" seen="a reply to another request"
+# %% attack="answers_ahead_of_time" seen="a reply to another request|more than one reply"
 """Writes answers for requests still to come onto every descriptor; their nonces are random."""
 import os
 import struct
@@ -162,7 +162,7 @@ def lora_forward(*args, **kwargs):
     child.Executor._reply = lambda self, message: (plain, b"")
 
 
-# %% attack="two_replies_at_once" seen="a reply to another request"
+# %% attack="two_replies_at_once" seen="a reply to another request|more than one reply"
 """Sends a reply of its own before the honest one; the next request must not read the second."""
 import sys
 
