@@ -50,6 +50,9 @@ class Dependencies:
         parsed = [(cell.number, node) for cell in cells for node in statements(cell.source)]
         fixed = {name for _, node in parsed for name in _defined(node)}
         self._all = [_statement(number, node, fixed) for number, node in parsed]
+        self._of: dict[int, list[Statement]] = {}
+        for statement in self._all:
+            self._of.setdefault(statement.cell, []).append(statement)
         self._sources = {cell.number: cell.source for cell in cells}
         self._binding: dict[str, list[int]] = {}
         for number, statement in enumerate(self._all):
@@ -87,9 +90,9 @@ class Dependencies:
         Lines keep their numbers.
         """
         kept: set[int] = set()
-        for statement in self._all:
+        for statement in self._of.get(cell, ()):
             is_wanted = names is None or statement.binds & names
-            if statement.cell == cell and statement.is_definition and is_wanted:
+            if statement.is_definition and is_wanted:
                 first, last = statement.lines
                 kept |= set(range(first, last + 1))
         lines = enumerate(self._sources[cell].split("\n"), start=1)

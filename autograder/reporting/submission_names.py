@@ -204,7 +204,7 @@ _GRADESCOPE = re.compile(r"submission_\d+")
 _FOLDERS = (_MOODLE, _NBGRADER, _GRADESCOPE)
 _FILES = {
     "moodle": re.compile(_MOODLE.pattern + r".*", re.DOTALL),
-    "blackboard": re.compile(r".+_(?P<name>[^_]+)_attempt_\d{4}(?:-\d\d){5}(?:_.*)?", re.DOTALL),
+    "blackboard": re.compile(r".+?_(?P<name>[^_]+)_attempt_\d{4}(?:-\d\d){5}(?:_.*)?", re.DOTALL),
     "canvas": re.compile(
         r"(?P<name>.+?)_(?:LATE_)?(?P<number>\d+)_\d+_.+|"
         r"(?:LATE_)?(?P<anonymous>anon_[^_]+)_\d+_.+",

@@ -65,6 +65,7 @@ class Freezer:
         Raises:
             psutil.Error: the first of them has ended.
         """
+        until = time.monotonic() + STOP_SECONDS
         while new := [pid for pid in tree(self._pid) if pid not in self._stopped]:
             for pid in new:
                 try:
@@ -75,7 +76,7 @@ class Freezer:
                     if pid == self._pid:
                         raise
             for pid in new:
-                _wait_until_still(pid)
+                _wait_until_still(pid, until)
         self._used = {pid: cpu_seconds(pid) for pid in self._stopped}
 
     def stirred(self) -> bool:
@@ -160,8 +161,7 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def _wait_until_still(pid: int) -> None:
-    until = time.monotonic() + STOP_SECONDS
+def _wait_until_still(pid: int, until: float) -> None:
     while time.monotonic() < until and any(state not in _STILL for state in _states(pid)):
         time.sleep(0)
 

@@ -20,6 +20,14 @@ def test_a_long_chain_is_followed_in_a_moment():
     assert time.monotonic() - began < 5
 
 
+def test_a_cell_s_definitions_are_found_among_its_own_statements():
+    each = cells(*["\n".join("a" * 40)] * 2_000)
+    read = Dependencies(each)
+    began = time.monotonic()
+    assert {read.definitions(cell.number) for cell in each} == {""}
+    assert time.monotonic() - began < 5
+
+
 def test_a_function_s_own_names_are_no_need():
     answer = (
         "def train(loader, lr=RATE):\n    rows = [x for x in loader]\n    return step(rows, lr)"

@@ -130,6 +130,11 @@ def test_file_names_are_safe_and_one_s_own_whatever_the_texts_are():
         ("dl/Anna A_101_assignsubmission_file_/src/homework.ipynb", "Anna A", "101"),
         ("dl/Anna A_101_assignsubmission_file_homework.ipynb", "Anna A", "101"),
         ("dl/Home_work_abc12_attempt_2026-11-30-12-00-00_lora.ipynb", "abc12", ""),
+        (
+            "dl/Home_work_eve_attempt_2026-11-30-12-00-00_x_bob_attempt_2025-11-30-12-00-00_lora.ipynb",
+            "eve",
+            "",
+        ),
         ("in/anna+04_lora+2026-11-30 12:00:00.5 UTC+a1/lora.ipynb", "anna", ""),
     ],
 )

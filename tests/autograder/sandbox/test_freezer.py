@@ -1,12 +1,14 @@
 """What is stopped does nothing, helpers included; whose time counts is told from outside."""
 
 import os
+import platform
 import signal
 import time
 
 import psutil
 import pytest
 
+from autograder.sandbox import freezer
 from autograder.sandbox.freezer import Freezer, idlest_cpu, tree
 from tests.conftest import running
 
@@ -41,6 +43,18 @@ def burn(seconds):
 
 def sleep(seconds):
     time.sleep(seconds)
+    return True
+
+def chain(length):
+    # each waits for the next in a way in which the kernel stops nobody
+    import ctypes
+    vfork = ctypes.c_long(56), ctypes.c_ulong(0x4000 | 17), 0, 0, 0, 0
+    if os.fork() == 0:
+        for _ in range(length):
+            if ctypes.CDLL(None).syscall(*vfork):
+                os._exit(0)
+        time.sleep(60)
+    time.sleep(0.3)
     return True
 
 def burn_in_a_fork(seconds):
@@ -169,12 +183,12 @@ def test_what_runs_while_it_is_held_still_is_told(wakes):
         while True:
             pass
     try:
-        freezer = Freezer(pid)
-        freezer.freeze()
+        its = Freezer(pid)
+        its.freeze()
         if wakes:  # as a signal of the kernel's would
             os.kill(pid, signal.SIGCONT)
         time.sleep(0.2)
-        assert freezer.stirred() is wakes
+        assert its.stirred() is wakes
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -208,3 +222,13 @@ def test_an_end_while_it_is_held_still_is_a_death(sandbox):
         with pytest.raises(Exception, match="exit code 3"), session.held_still(idlest_cpu()):
             student.leave()
         assert not session.alive
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its number of `clone` is x86's")
+def test_a_chain_that_cannot_be_stopped_is_waited_for_once(sandbox):
+    with running(sandbox, HELPERS) as (student, session):
+        assert student.chain(4)
+        began = time.monotonic()
+        session._child.freezer.freeze()
+        assert freezer.STOP_SECONDS <= time.monotonic() - began < 2 * freezer.STOP_SECONDS
+        session._child.freezer.thaw()
