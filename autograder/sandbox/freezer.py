@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class Took:
     """of the CPU, by all threads of the process that answered: the least that the answer took"""
     alone: bool = False
     """whether that is all, since no other process can have worked for it: it had none beside it,
-    before or after, and none was begun anywhere meanwhile"""
+    before or after, and none was begun in its namespace meanwhile"""
     helpers: bool = False
     """whether other processes of its own were there, before or after"""
     stirred: bool = False
@@ -44,16 +45,22 @@ STIRRING = 1e-3
 _STILL = "TtZX"
 _CPU_SCHEDULED = 2
 """With a pid's complement before it: that process's CPU clock, as clock_getcpuclockid(3) has it."""
-_STAT = Path("/proc/stat")
 _CHILDREN = Path("/proc/thread-self/children")
 
 
 class Freezer:
     """Stops and continues one process and all that it has started."""
 
-    def __init__(self, pid: int) -> None:
-        """Stand for the process `pid` and those below it."""
+    def __init__(self, pid: int, begun: Callable[[], int]) -> None:
+        """Stand for the process `pid` and those below it.
+
+        Args:
+            pid: its number.
+            begun: returns a number that differs from the last if a process was begun beside it;
+                −1 if that cannot be told.
+        """
         self._pid = pid
+        self._begun_beside = begun
         self._stopped: dict[int, psutil.Process] = {}
         self._cpu, self._begun = math.nan, -1
         self._used: dict[int, float] = {}
@@ -88,7 +95,7 @@ class Freezer:
     def thaw(self) -> None:
         """Continue what was stopped, and note what `cpu_seconds` counts from."""
         if self._stopped:
-            self._begun = _begun_anywhere() if not self.has_helpers else -1
+            self._begun = self._begun_beside() if not self.has_helpers else -1
             self._cpu = cpu_seconds(self._pid)
         for process in self._stopped.values():
             with contextlib.suppress(psutil.Error):
@@ -105,7 +112,9 @@ class Freezer:
 
     def was_alone(self) -> bool:
         """Whether, stopped again, it is and was alone, and nothing was begun since it ran."""
-        return self._begun == _begun_anywhere() and not self.has_helpers
+        if self._begun < 0 or self.has_helpers:
+            return False
+        return self._begun == self._begun_beside()
 
     @property
     def has_helpers(self) -> bool:
@@ -126,12 +135,6 @@ def cpu_seconds(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | _CPU_SCHEDULED)
     except OSError:
         return 0.0
-
-
-def _begun_anywhere() -> int:
-    """Return how many processes and threads this machine has begun since it was started."""
-    text = _STAT.read_text(encoding="ascii")
-    return int(text[text.index("\nprocesses ") :].split(maxsplit=2)[1])
 
 
 def idlest_cpu(seconds: float = 0.03) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import struct
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+CLONE_VM, CLONE_VFORK, CLONE_CHILD_SETTID = 0x00000100, 0x00004000, 0x01000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 24
@@ -81,6 +83,21 @@ def own_mounts(scratch_bytes: int) -> None:
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     arguments = (source.encode(), target.encode(), kind and kind.encode())
     _check(_libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
+
+
+def next_number() -> int:
+    """Return the number that the next process in the pid namespace of this one's children gets.
+
+    One that ends at once takes it, and shares this one's memory as long: it costs 0.1 ms.
+    """
+    number, stack = ctypes.c_int(-1), ctypes.create_string_buffer(1 << 16)
+    top = ctypes.c_void_p((ctypes.addressof(stack) + len(stack)) & ~15)
+    flags = CLONE_VM | CLONE_VFORK | CLONE_CHILD_SETTID | signal.SIGCHLD
+    ends = ctypes.cast(_libc._exit, ctypes.c_void_p)
+    pid = _libc.clone(ends, top, flags, None, None, None, ctypes.byref(number))
+    _check(min(pid, 0), "clone")
+    os.waitpid(pid, 0)
+    return number.value
 
 
 def close_descriptors(keep: int) -> None:

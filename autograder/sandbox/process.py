@@ -12,6 +12,7 @@ from pathlib import Path
 
 from autograder.sandbox.errors import SandboxError
 from autograder.sandbox.freezer import Freezer
+from autograder.sandbox.zygote import NEXT
 
 BIRTH_SECONDS = 20
 
@@ -43,7 +44,9 @@ class Process:
         except TimeoutError:
             raise SandboxError(f"no answer within {BIRTH_SECONDS} s") from None
         self.pid = _pid_of(self._pidfd)
-        self.freezer = Freezer(self.pid)
+        self.freezer = Freezer(self.pid, self._begun)
+        self._counts = 0
+        self._end = b""
 
     def signal_kill(self) -> None:
         """End it and all that it started: it is the init of its namespace."""
@@ -54,6 +57,21 @@ class Process:
     def runs(self) -> bool:
         """Whether it has not ended."""
         return not has_ended(self._pidfd)
+
+    def _begun(self) -> int:
+        """Return a number that differs from the last if a process or thread was begun beside it.
+
+        Its parent begins one to see the number that it gets. None can be told once it has ended.
+        """
+        self._birth.settimeout(BIRTH_SECONDS)
+        with contextlib.suppress(OSError):
+            self._birth.send(b"?")
+            answer = self._birth.recv(64)
+            if answer.startswith(NEXT):
+                self._counts += 1
+                return int(answer.removeprefix(NEXT)) - self._counts
+            self._end = answer
+        return -1
 
     def kill(self) -> None:
         """End it, and release what was held for it."""
@@ -73,7 +91,7 @@ class Process:
         """
         self._birth.settimeout(patience)
         try:
-            code = self._birth.recv(64)
+            code = self._end or self._birth.recv(64)
         except OSError:
             return None
         return int(code) if code else -signal.SIGKILL

@@ -5,8 +5,9 @@ control socket on descriptor `CONTROL`. One message there,
 carrying two descriptors, is one child:
 
 - the *channel*, on which the child answers requests (`child.serve`);
-- the *birth* socket, on which the child's parent reports its pidfd, and later how it ended. The
-  child ends when the grader's side of it closes: nothing outlasts the process that grades it.
+- the *birth* socket, on which the child's parent reports its pidfd, the number of the next process
+  beside it whenever it is asked, and how it ended. The child ends when the grader's side of it
+  closes: nothing outlasts the process that grades it.
 
 MODE is ``nested`` (each child in its own namespaces), ``single`` (one child, then the end, in the
 namespaces that bubblewrap made), ``container`` (one child, as another uid than the grader's, in no
@@ -37,6 +38,8 @@ import msgpack
 from autograder.sandbox import child, inner_wall, tensors
 
 CONTROL = 3
+NEXT = b"next "
+"""Before the number of the next process, on the birth socket."""
 BASE = ("torch", "IPython.core.interactiveshell")
 """What every child needs."""
 TRAINING = "torch._dynamo"
@@ -164,12 +167,18 @@ def _parent(
 
 
 def _outlast(pidfd: int, report: socket.socket) -> None:
-    """Wait for the child's end; where the grader's comes first, bring it about."""
+    """Wait for the child's end; where the grader's comes first, bring it about.
+
+    Until then each message on `report` asks for the number of the next process beside the child.
+    """
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.register(report, 0)  # a hang-up is told unasked
-    if all(descriptor != pidfd for descriptor, _ in poll.poll()):
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    poll.register(report, select.POLLIN)
+    while all(descriptor != pidfd for descriptor, _ in poll.poll()):
+        if not report.recv(1):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            return
+        report.send(NEXT + str(inner_wall.next_number()).encode())
 
 
 def _child(mode: str, cells: child.Cells, limits: dict[str, Any], channel: int) -> None:

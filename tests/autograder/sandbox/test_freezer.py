@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import subprocess
 import time
 
 import psutil
@@ -133,24 +134,31 @@ def test_what_is_being_forked_is_bound_too(sandbox):
                 }
 
 
-def undisturbed(session, call):
-    """What a call took: whatever else begins a process here, some call is undisturbed."""
-    for _ in range(100):
-        _, took = session.timed(call)
-        if took.alone:
-            break
-    return took
+@pytest.fixture
+def forks_beside():
+    """Processes that begin and end elsewhere on the machine, all the time."""
+    line = "while :; do (:); done"
+    with subprocess.Popen(["sh", "-c", line], start_new_session=True) as forks:
+        yield
+        os.killpg(forks.pid, signal.SIGKILL)
 
 
-def test_time_of_the_cpu_is_what_the_process_computes(sides):
+def test_time_of_the_cpu_is_what_the_process_computes(sides, forks_beside):
     student, session = sides
     with session.held_still(idlest_cpu()):
-        took = undisturbed(session, lambda: student.burn(0.05))
+        _, took = session.timed(lambda: student.burn(0.05))
         assert took.alone and 0.05 <= took.cpu < 0.15
         assert took.wall >= 0.05
         _, took = session.timed(lambda: student.sleep(0.1))
         assert took.wall >= 0.1
         assert took.cpu < 0.05
+
+
+def test_a_thread_begun_during_the_call_may_be_what_helped(sides):
+    student, session = sides
+    with session.held_still(idlest_cpu()):
+        _, took = session.timed(student.thread)
+    assert not took.alone
 
 
 def test_after_a_fork_during_the_call_it_may_have_had_help(sides):
@@ -172,7 +180,7 @@ def test_the_time_of_all_threads_counts(sides):
     student, session = sides
     student.thread()
     with session.held_still(idlest_cpu()):
-        took = undisturbed(session, lambda: student.burn_in_a_thread_that_waits(0.05))
+        _, took = session.timed(lambda: student.burn_in_a_thread_that_waits(0.05))
         assert took.alone and 0.05 <= took.cpu < 0.15
 
 
@@ -183,7 +191,7 @@ def test_what_runs_while_it_is_held_still_is_told(wakes):
         while True:
             pass
     try:
-        its = Freezer(pid)
+        its = Freezer(pid, lambda: -1)
         its.freeze()
         if wakes:  # as a signal of the kernel's would
             os.kill(pid, signal.SIGCONT)
@@ -214,7 +222,7 @@ def test_a_process_that_has_ended_cannot_be_stopped():
         os._exit(0)
     os.waitpid(pid, 0)
     with pytest.raises(psutil.NoSuchProcess):
-        Freezer(pid).freeze()
+        Freezer(pid, lambda: -1).freeze()
 
 
 def test_an_end_while_it_is_held_still_is_a_death(sandbox):
