@@ -12,6 +12,12 @@ _TURNING = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF, *range(0xFFF
 _UNSEEN = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x200B, 0x3164, 0xFFA0}
 _UNSEEN |= {*range(0x2060, 0x2065), *range(0xE0000, 0xE1000)}
 """Signs of which nothing is seen, but for those that join or part letters in some scripts."""
+_NAMELESS = {0x00AD, 0x2065, 0x2800, *range(0x180B, 0x1810), *range(0xFFF0, 0xFFF9)}
+_NAMELESS |= {*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)}
+"""Signs that are not seen at the end of a line, or in most fonts: two names would look alike."""
+_JOINING = {0x200C, 0x200D, *range(0xFE00, 0xFE10)}
+_CASELESS = ("Lo", "Lm", "Mn", "Mc", "So", "Sk", "Cf")
+"""Categories of what is joined, parted or varied: letters of scripts without case, and pictures."""
 
 
 def clean(text: str, longest: int | None = None) -> str:
@@ -24,9 +30,23 @@ def clean(text: str, longest: int | None = None) -> str:
 
 
 def one_line(name: str) -> str:
-    """Return a file's name, or another text that is one line, as any of them takes it."""
+    """Return a file's name, or another text that is one line, as any of them takes it.
+
+    Two that differ look different: nothing in it is unseen, but where a script has a use for it.
+    """
     whole = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(sign if _is_shown(sign) else "\ufffd" for sign in whole)
+    before = ["", *whole]
+    return "".join(
+        sign if _is_shown(sign) and _is_named(sign, last) else "\ufffd"
+        for last, sign in zip(before, whole, strict=False)
+    )
+
+
+def _is_named(sign: str, last: str) -> bool:
+    """Whether a sign that is shown may stand in a name, behind `last`."""
+    if ord(sign) in _JOINING:
+        return bool(last) and unicodedata.category(last) in _CASELESS
+    return ord(sign) not in _NAMELESS
 
 
 def sentence(text: str) -> str:

@@ -99,6 +99,17 @@ def attack(size):
     time.sleep(0.5)
     return True
 """,
+    "epoll_create1": """
+import os, select
+held = []
+def attack(size):
+    for _ in range(size // 160):
+        watch, file = select.epoll(), os.eventfd(0)
+        watch.register(file, select.EPOLLIN)
+        held.append((watch, os.dup(file)))
+        if len(held) == 60:
+            return True
+""",
     "shmget": """
 import ctypes, time
 libc = ctypes.CDLL(None)

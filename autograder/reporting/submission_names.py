@@ -147,7 +147,8 @@ def _placed(
             if deeper:
                 waiting.append((level + 1, deeper))
     places = {submission: own[submission][depth[submission]] for submission in submissions}
-    return {each: _learner(each, place) for each, place in places.items()}, places
+    platforms = _platforms([each for each, place in places.items() if _is_file(each, place)])
+    return {each: _learner(each, place, platforms) for each, place in places.items()}, places
 
 
 def _is_passed(below: Mapping[str, list[str]], are_all: bool, lesson_of: LessonOf) -> bool:
@@ -213,12 +214,32 @@ _FILES = {
 }
 
 
-def _learner(submission: str, place: int) -> Learner:
-    """Return whose a submission is, where one part of its path says so."""
+def _is_file(submission: str, place: int) -> bool:
+    return place == len(_parts(submission)) - 1
+
+
+def _platforms(files: Sequence[str]) -> Mapping[str, re.Pattern[str]]:
+    """Return the platform that most of these are called as by, or all: no file chooses its own."""
+    told = {
+        platform: sum(pattern.fullmatch(_parts(each)[-1]) is not None for each in files)
+        for platform, pattern in _FILES.items()
+    }
+    most = max(told, key=lambda platform: told[platform])
+    return {most: _FILES[most]} if 2 * told[most] > len(files) else _FILES
+
+
+def _learner(submission: str, place: int, platforms: Mapping[str, re.Pattern[str]]) -> Learner:
+    """Return whose a submission is, where one part of its path says so.
+
+    Args:
+        submission: its path.
+        place: which part of it.
+        platforms: those that may have named it, if that is a file.
+    """
     parts = _parts(submission)
     part = parts[place]
     folders = {"moodle": _MOODLE, "nbgrader": _NBGRADER}
-    for platform, pattern in (_FILES if place == len(parts) - 1 else folders).items():
+    for platform, pattern in (platforms if _is_file(submission, place) else folders).items():
         if found := pattern.fullmatch(part):
             told = found.groupdict()
             name = told["name"] or told.get("anonymous") or part

@@ -64,7 +64,7 @@ DENIED = (
     "finit_module", "delete_module", "kexec_load", "swapon", "swapoff", "reboot", "syslog", "acct",
     "quotactl", "vmsplice", "tee", "io_setup", "inotify_init", "inotify_init1", "fanotify_init",
     "kexec_file_load", "process_madvise", "timer_create", "timerfd_create", "signalfd",
-    "signalfd4", "mq_notify", "readahead",
+    "signalfd4", "mq_notify", "readahead", "epoll_create", "epoll_create1",
 )
 """System calls that no notebook needs: they hide memory, reach out, widen what is exposed, have the
 kernel send a signal of one's choice, such as the one that continues what was stopped, or have it

@@ -24,6 +24,7 @@ import os
 import random
 import re
 import select
+import selectors
 import signal
 import socket
 import sys
@@ -78,6 +79,8 @@ def main() -> None:
         # as before Python 3.14: a worker that imports all anew takes seconds and much memory
         contexts: Any = multiprocessing.context
         contexts._default_context._default_context = contexts._concrete_contexts["fork"]
+    # the filter refuses the other kind, whose watches are memory that nobody counts
+    vars(selectors)["DefaultSelector"] = selectors.PollSelector
     cells = child.Cells()  # once for all children: it takes 0.04 s
     torch = sys.modules["torch"]
     torch.set_num_threads(1)

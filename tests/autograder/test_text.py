@@ -23,12 +23,26 @@ def test_no_sign_that_moves_or_turns_what_is_around_it_is_left(sign):
     "text",
     [
         "1\N{NO-BREAK SPACE}000", "全角\N{IDEOGRAPHIC SPACE}です", "👩\N{ZERO WIDTH JOINER}💻",
-        "می\N{ZERO WIDTH NON-JOINER}خواهم", "soft\N{SOFT HYPHEN}hyphen", "é",
+        "می\N{ZERO WIDTH NON-JOINER}خواهم", "❤\N{VARIATION SELECTOR-16}", "é",
     ],
     ids=ascii,
 )  # fmt: skip
 def test_what_people_write_stays(text):
     assert clean(text) == one_line(text) == text
+
+
+@pytest.mark.parametrize(
+    "sign",
+    ["\u00ad", "\u034f", "\u180b", "\u200c", "\u200d", "\u2065", "\u2800", "\ufe0f", "\U0001d173"],
+    ids=ascii,
+)
+def test_two_names_that_differ_look_different(sign):
+    assert one_line(f"alice{sign}") == "alice\ufffd"
+    assert one_line(f"al{sign}ice") == "al\ufffdice"
+
+
+def test_a_hyphen_that_is_seen_where_a_line_breaks_stays_in_other_texts():
+    assert clean("soft\N{SOFT HYPHEN}hyphen") == "soft\N{SOFT HYPHEN}hyphen"
 
 
 def test_a_name_is_one_line_and_half_characters_are_told():

@@ -163,6 +163,8 @@ def test_a_submission_is_its_file_s_or_its_folder_s(submission, name, number):
         (["mon/anna/lora.ipynb", "mon/bert/lora.ipynb", "tue/carl/a.ipynb"], "anna,bert,carl"),
         (["one/a_1_10_x.ipynb", "one/b_2_11_x.ipynb", "two/a_1_12_y.ipynb"], "a 1,b 2,a 1"),
         (["c/anna.ipynb", "c/bert/lora.ipynb"], "anna,bert"),
+        (["c/bob_11_900_lora.ipynb", "c/eve_77_901_x_bob_attempt_2024-01-02-03-04-05_lora.ipynb"],
+         "bob 11,eve 77"),
     ],
     ids=str,
 )  # fmt: skip

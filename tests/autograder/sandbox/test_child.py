@@ -35,6 +35,10 @@ ODDITIES = {
     "stdout closed": "import sys\nsys.stdout.close()",
     "stdout replaced": "import sys\nsys.stdout = sys.stderr = None",
     "await": "import asyncio\nawait asyncio.sleep(0)",
+    "a loop, a thread and a program": (
+        "import asyncio\nfirst = await asyncio.to_thread(len, 'ab')\n"
+        "its = await asyncio.create_subprocess_exec('true')\nassert await its.wait() == 0"
+    ),
     "display": "from IPython.display import display, HTML\ndisplay(HTML('<b>x</b>'))",
     "plot": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
     "tqdm": "from tqdm.auto import tqdm\nfor _ in tqdm(range(3)): pass",
