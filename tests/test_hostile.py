@@ -151,6 +151,14 @@ def test_an_attack_is_made_and_gains_nothing(graded, attack):
 def test_honest_submissions_between_them_keep_their_scores(graded):
     honest = [score for (family, _), score in graded.items() if family == "honest"]
     assert len(honest) > len(ALL) / EVERY
+    lost = [
+        (check.name, check.message, check.figure)
+        for score in honest
+        for task in score.tasks
+        for check in task.checks
+        if check.outcome not in ("passed", "not_counted")
+    ]
+    assert lost == []
     assert {(score.status, score.points - countable(score)) for score in honest} == {("graded", 0)}
     assert [problem for score in honest for problem in score.problems] == []
 
