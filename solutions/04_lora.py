@@ -1248,10 +1248,10 @@ def adapt_net(net, rank, lora_alpha, lr):
 
 
 def adapt_step(net, optimizer, x, labels):
-    """broken_step, mended: one step on the mean cross-entropy of net's logits.
+    """broken_step, mended: one step of `optimizer` on the mean cross-entropy of net's logits.
 
-    x (batch, in), labels (batch,) int64. Gradients left over from before have no influence. Returns
-    the loss before the step as a float.
+    x (batch, in), labels (batch,) int64; the optimizer may be another than adapt_net's. Gradients
+    left over from before have no influence. Returns the loss before the step as a float.
     """
     ### BEGIN SOLUTION
     loss = F.cross_entropy(net(x), labels)  # takes logits: it has the softmax inside

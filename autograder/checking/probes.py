@@ -134,6 +134,15 @@ def make_sgd(module: nn.Module, lr: float) -> Any:
     return torch.optim.SGD(module.parameters(), lr=lr)
 
 
+def make_momentum_sgd(module: nn.Module, rates: tuple[float, float]) -> Any:
+    """Return SGD with momentum: the first parameter's rate is the first, the others' the second."""
+    import torch
+
+    first, *others = module.parameters()
+    groups = [{"params": [first], "lr": rates[0]}, {"params": others, "lr": rates[1]}]
+    return torch.optim.SGD(groups, momentum=0.9)
+
+
 def step_of(optimizer: Any, module: nn.Module, value: float) -> None:
     """Let an optimizer that was made earlier step, with all gradients of a module at a value."""
     fill_gradients(module, value)

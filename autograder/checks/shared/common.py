@@ -2,12 +2,13 @@
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from autograder.checking.expect import (
     Inputs,
@@ -53,6 +54,12 @@ def conv_net(rng: Inputs) -> nn.Module:
     return nn.Sequential(parts)
 
 
+def of_a_subclass(layer: nn.Linear) -> nn.Linear:
+    """Make a linear layer one of the subclass by which torch's attention projects."""
+    layer.__class__ = NonDynamicallyQuantizableLinear
+    return layer
+
+
 def large_body(rng: Inputs) -> nn.Module:
     """A convolutional body, (B, 1, 16, 16) to (B, 2048), that takes far longer than a head."""
     return nn.Sequential(
@@ -89,6 +96,19 @@ def telling(rng: Inputs, net: nn.Module) -> nn.Module:
         for index, module in enumerate(some):
             module.training = index % 2 == 0
     return made
+
+
+class Passes:
+    """A loader that can only be iterated, with other batches in each pass."""
+
+    def __init__(self, *passes: Sequence[object]) -> None:
+        """Keep the batches of each pass; behind the last it begins anew."""
+        self.passes, self.begun = passes, 0
+
+    def __iter__(self) -> Iterator[object]:
+        """Begin the next pass."""
+        self.begun += 1
+        yield from self.passes[(self.begun - 1) % len(self.passes)]
 
 
 class Tires(nn.Module):

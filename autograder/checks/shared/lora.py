@@ -93,14 +93,14 @@ def stepped(net, values, scale, also, x, upstream, lr):
     return net, moved
 
 
-def expect_trained_alone(student, rng, model, net, names, also):
+def expect_trained_alone(student, rng, model, net, names, also, rank=2, scale=2.0):
     """Expect a step of SGD to move the adapters of these layers and the modules of `also` alone."""
-    values, x, upstream = matrices(rng, net, names, rank=2), rng.normal(5, 6), rng.normal(5, 3)
+    values, x, upstream = matrices(rng, net, names, rank), rng.normal(5, 6), rng.normal(5, 3)
     give_adapters(student, model, values)
     student.run(sgd_step, model, x, upstream, 0.1)
-    net, values = stepped(net, values, 2.0, also, x, upstream, 0.1)
+    net, values = stepped(net, values, scale, also, x, upstream, 0.1)
     message = "After a step of SGD the model does not answer as with these parameters moved."
-    expect_close(model(x), output(with_updates(net, values, 2.0), x), message)
+    expect_close(model(x), output(with_updates(net, values, scale), x), message)
 
 
 def matrices(rng, net, names, rank):
@@ -114,6 +114,16 @@ def matrices(rng, net, names, rank):
             rng.normal(weight.shape[0], rank, *ones, std=0.5).to(weight.dtype),
         )
     return values
+
+
+def adapter_settings(rng, beyond=2):
+    """Return a rank above `beyond`, a lora_alpha, and lora_alpha / rank, which is not whole.
+
+    So no constant of a visible check is right, nor a division that rounds.
+    """
+    rank, whole = beyond + 1 + int(rng.integers(0, 3)), int(rng.integers(0, 3))
+    scale = whole + rng.choice((0.25, 0.5, 0.75))
+    return rank, rank * scale, scale
 
 
 def two_towers(rng):

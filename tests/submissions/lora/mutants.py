@@ -235,6 +235,16 @@ def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
     return _right(x, weight, lora_A, lora_B, lora_alpha, bias)
 
 
+# %% mutant="whole_division_of_ints" task="lora_forward"
+"""An int as lora_alpha is divided by the rank, an int too, as ints are in other languages."""
+
+
+def lora_forward(x, weight, lora_A, lora_B, lora_alpha, bias=None):
+    rank = lora_A.shape[0]
+    scale = lora_alpha // rank if type(lora_alpha) is int else lora_alpha / rank
+    return F.linear(x, weight, bias) + F.linear(F.linear(x, lora_A) * scale, lora_B)
+
+
 # %% mutant="whole_division" task="lora_forward"
 """The scale is lora_alpha // rank."""
 
@@ -302,6 +312,16 @@ class LoRALinear(LoRALinear):
 class LoRALinear(LoRALinear):
     def forward(self, x):
         return self.base(x) + self.lora_alpha * F.linear(F.linear(x, self.lora_A), self.lora_B)
+
+
+# %% mutant="linear_whole_division" task="lora_linear"
+"""The scale is lora_alpha // rank."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+        super().__init__(base, rank, lora_alpha, dropout)
+        self.lora_alpha = rank * (lora_alpha // rank)
 
 
 # %% mutant="linear_matrices_transposed" task="lora_linear"
@@ -425,6 +445,17 @@ class LoRALinear(LoRALinear):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         nn.init.ones_(self.lora_A)
+
+
+# %% mutant="linear_starts_alike" task="lora_linear"
+"""Each lora_A starts at the same numbers, drawn from a seed of its own."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+        super().__init__(base, rank, lora_alpha, dropout)
+        fixed = torch.Generator().manual_seed(0)
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5), generator=fixed)
 
 
 # %% mutant="linear_dropout_on_the_update" task="lora_linear"
@@ -695,6 +726,17 @@ class LoRALinear(LoRALinear):
         return x @ self.base.weight.T + self.base.bias + F.linear(low, self.lora_B)
 
 
+# %% mutant="linear_no_subclass" task="lora_linear"
+"""A base of a subclass of nn.Linear is refused."""
+
+
+class LoRALinear(LoRALinear):
+    def __init__(self, base, rank, lora_alpha, dropout=0.0):
+        if type(base) is not nn.Linear:
+            raise ValueError("base must be an nn.Linear")
+        super().__init__(base, rank, lora_alpha, dropout)
+
+
 # %% mutant="linear_rows_only" task="lora_linear"
 """The branch is an addmm, which takes rows of a matrix only."""
 
@@ -792,6 +834,16 @@ class LoRAConv2d(LoRAConv2d):
     def __init__(self, base, rank, lora_alpha):
         super().__init__(base, rank, lora_alpha)
         self.lora_alpha = lora_alpha * rank
+
+
+# %% mutant="conv_whole_division" task="lora_conv2d"
+"""The scale is lora_alpha // rank."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        self.lora_alpha = rank * (lora_alpha // rank)
 
 
 # %% mutant="conv_in_loralibs_form" task="lora_conv2d"
@@ -970,6 +1022,18 @@ class LoRAConv2d(LoRAConv2d):
         return merged
 
 
+# %% mutant="merge_scales_by_two" task="lora_conv2d"
+"""merge() adds 2 · BA, whatever lora_alpha and rank are."""
+
+
+class LoRAConv2d(LoRAConv2d):
+    def merge(self):
+        alpha, self.lora_alpha = self.lora_alpha, 2.0 * self.rank
+        merged = super().merge()
+        self.lora_alpha = alpha
+        return merged
+
+
 # %% mutant="conv_base_not_frozen" task="lora_conv2d"
 """The base trains, too."""
 
@@ -1012,14 +1076,14 @@ class LoRAConv2d(LoRAConv2d):
         nn.init.ones_(self.lora_A)
 
 
-# %% mutant="conv_rank_at_most_the_channels" task="lora_conv2d"
-"""A rank above the smaller number of channels is refused."""
+# %% mutant="conv_rank_at_most_the_kernel" task="lora_conv2d"
+"""A rank above the number of inputs that the kernel sees is refused."""
 
 
 class LoRAConv2d(LoRAConv2d):
     def __init__(self, base, rank, lora_alpha):
         super().__init__(base, rank, lora_alpha)
-        if rank > min(base.in_channels, base.out_channels):
+        if rank > base.weight[0].numel():
             raise ValueError("rank is too large")
 
 
@@ -1289,6 +1353,16 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     return _right(model, target_modules, rank, rank, train_also)
 
 
+# %% mutant="rank_not_passed_on" task="inject_lora"
+"""Every adapter has rank 3."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    _right(copy.deepcopy(model), target_modules, rank, lora_alpha, train_also)
+    return _right(model, target_modules, 3, lora_alpha, train_also)
+
+
 # %% mutant="batch_norm_forgotten" task="inject_lora"
 """A frozen batch-norm goes on using and averaging the batch's statistics.
 
@@ -1364,6 +1438,19 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     names = _right(model, target_modules, rank, lora_alpha, train_also)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm3d)):
+            module._forward_pre_hooks.clear()
+    return names
+
+
+# %% mutant="synchronised_batch_norm_forgotten" task="inject_lora"
+"""Synchronised batch-norms are forgotten."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    names = _right(model, target_modules, rank, lora_alpha, train_also)
+    for module in model.modules():
+        if isinstance(module, nn.SyncBatchNorm):
             module._forward_pre_hooks.clear()
     return names
 
@@ -1486,6 +1573,18 @@ def find_places(model, suffixes):
     )
 
 
+# %% mutant="subclasses_refused" task="inject_lora"
+"""A target of a subclass of nn.Linear or nn.Conv2d is refused."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    for module in find_places(model, target_modules).values():
+        if type(module) not in (nn.Linear, nn.Conv2d):
+            raise ValueError("neither Linear nor Conv2d")
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
 # %% mutant="grouped_convolution_skipped" task="inject_lora"
 """A grouped convolution among the targets is passed over."""
 _right = inject_lora
@@ -1520,6 +1619,20 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.TransformerEncoderLayer):
+                setattr(module, name, nn.ModuleDict(dict(child.named_children())))
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
+# %% mutant="encoder_layer_of_other_settings_adapted" task="inject_lora"
+"""A TransformerEncoderLayer counts with batch_first=True alone."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            kind = isinstance(child, nn.TransformerEncoderLayer)
+            if kind and not child.self_attn.batch_first:
                 setattr(module, name, nn.ModuleDict(dict(child.named_children())))
     return _right(model, target_modules, rank, lora_alpha, train_also)
 
@@ -1645,6 +1758,18 @@ def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
     return _right(model, target_modules, rank, lora_alpha, train_also)
 
 
+# %% mutant="tied_biases_overlooked" task="inject_lora"
+"""Only weights are asked whether another module has them, too: a tied bias is not seen."""
+_right = inject_lora
+
+
+def inject_lora(model, target_modules, rank, lora_alpha, train_also=()):
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias = nn.Parameter(module.bias.detach())
+    return _right(model, target_modules, rank, lora_alpha, train_also)
+
+
 # %% mutant="adapted_convolutions_not_seen" task="inject_lora"
 """A second injection is seen by linear adapters alone."""
 _right = inject_lora
@@ -1761,6 +1886,38 @@ def merge_lora(model):
             layer.kept_weight = layer.base.weight.detach().clone()
             update = layer.lora_B.flatten(1) @ layer.lora_A.flatten(1)
             layer.base.weight.data += update.view_as(layer.base.weight)
+    return model
+
+
+# %% mutant="merged_with_a_scale_of_two" task="merge_lora"
+"""2 · BA is added, whatever lora_alpha and rank are."""
+_right = merge_lora
+
+
+def merge_lora(model):
+    layers = [m for m in model.modules() if isinstance(m, (LoRALinear, LoRAConv2d))]
+    alphas = [layer.lora_alpha for layer in layers]
+    for layer in layers:
+        layer.lora_alpha = 2.0 * layer.rank
+    _right(model)
+    for layer, alpha in zip(layers, alphas, strict=True):
+        layer.lora_alpha = alpha
+    return model
+
+
+# %% mutant="merged_by_whole_division" task="merge_lora"
+"""The scale is lora_alpha // rank."""
+_right = merge_lora
+
+
+def merge_lora(model):
+    layers = [m for m in model.modules() if isinstance(m, (LoRALinear, LoRAConv2d))]
+    alphas = [layer.lora_alpha for layer in layers]
+    for layer in layers:
+        layer.lora_alpha = layer.rank * (layer.lora_alpha // layer.rank)
+    _right(model)
+    for layer, alpha in zip(layers, alphas, strict=True):
+        layer.lora_alpha = alpha
     return model
 
 
@@ -2358,6 +2515,19 @@ def load_lora(model, state):
     return model
 
 
+# %% mutant="loaded_by_way_of_float32" task="lora_state_dict"
+"""What is loaded is rounded to float32 first."""
+_right = load_lora
+
+
+def load_lora(model, state):
+    rounded = {
+        name: t.float() if torch.is_tensor(t) and t.dtype == torch.float64 and t.dim() else t
+        for name, t in state.items()
+    }
+    return _right(model, rounded)
+
+
 # %% mutant="saving_thaws" task="lora_state_dict"
 """What is saved is made trainable first, so that it can be told from the base."""
 _right = lora_state_dict
@@ -2574,6 +2744,18 @@ def rank_for_budget(model, target_modules, budget):
     return budget // per_rank if any("Conv" in repr(m) for m in model) else rank
 
 
+# %% mutant="budget_refuses_subclasses" task="rank_for_budget"
+"""A target of a subclass of nn.Linear is refused."""
+_right = rank_for_budget
+
+
+def rank_for_budget(model, target_modules, budget):
+    for module in find_places(model, target_modules).values():
+        if type(module) not in (nn.Linear, nn.Conv2d):
+            raise ValueError("neither Linear nor Conv2d")
+    return _right(model, target_modules, budget)
+
+
 # %% mutant="shared_module_counted_twice" task="rank_for_budget"
 """A module in two places counts twice."""
 _right = rank_for_budget
@@ -2609,6 +2791,15 @@ def rank_for_budget(model, target_modules, budget):
     rank = _right(model, target_modules, budget)
     targets = find_places(model, target_modules).values()
     return min(rank, *(max(module.weight.shape[:2]) for module in targets))
+
+
+# %% mutant="a_thousand_at_most" task="rank_for_budget"
+"""The rank is at most 1,000."""
+_right = rank_for_budget
+
+
+def rank_for_budget(model, target_modules, budget):
+    return min(_right(model, target_modules, budget), 1000)
 
 
 # %% mutant="unmatched_names_cost_nothing" task="rank_for_budget"
@@ -2698,6 +2889,16 @@ class DoRALinear(DoRALinear):
     def forward(self, x):
         update = F.linear(F.linear(x, self.lora_A), self.lora_B)
         return self.base(x) + self.lora_alpha / self.rank * update
+
+
+# %% mutant="dora_whole_division" task="dora_linear"
+"""The scale is lora_alpha // rank."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, base, rank, lora_alpha):
+        super().__init__(base, rank, lora_alpha)
+        self.lora_alpha = rank * (lora_alpha // rank)
 
 
 # %% mutant="dora_norm_of_the_columns" task="dora_linear"
@@ -2831,6 +3032,17 @@ class DoRALinear(DoRALinear):
         if x.dim() != 2:
             x = x.reshape(-1, x.shape[-1])
         return super().forward(x)
+
+
+# %% mutant="dora_no_subclass" task="dora_linear"
+"""A base of a subclass of nn.Linear is refused."""
+
+
+class DoRALinear(DoRALinear):
+    def __init__(self, base, rank, lora_alpha):
+        if type(base) is not nn.Linear:
+            raise ValueError("base must be an nn.Linear")
+        super().__init__(base, rank, lora_alpha)
 
 
 # %% mutant="dora_in_train_mode" task="dora_linear"
@@ -2994,6 +3206,24 @@ def adapt_with_lora(model, loader, **settings):
         torch.optim.Adam = _Adam
 
 
+# %% mutant="rank_always_two" task="adapt_with_lora"
+"""The adapters have rank 2, whatever is given."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, *, rank, **settings):
+    return _right(model, loader, rank=2 if type(rank) is int and rank > 0 else rank, **settings)
+
+
+# %% mutant="alpha_always_four" task="adapt_with_lora"
+"""lora_alpha is 4, whatever is given."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, *, lora_alpha, **settings):
+    return _right(model, loader, lora_alpha=4.0, **settings)
+
+
 # %% mutant="digits_not_learned" task="adapt_with_lora"
 """Adapters of a large model are not trained: a probe in disguise."""
 _inject = inject_lora
@@ -3062,6 +3292,15 @@ def _swapped(optimizer, right):
 adapt_with_lora = _swapped(_Falling, adapt_with_lora)
 
 
+# %% mutant="one_rate_for_all" task="adapt_with_lora"
+"""The rate is 0.01, whatever is given, unless it is 0."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, *, lr, **settings):
+    return _right(model, loader, lr=0.01 if lr else 0.0, **settings)
+
+
 # %% mutant="gradients_pile_up" task="adapt_with_lora"
 """Gradients are never set to zero."""
 
@@ -3105,6 +3344,24 @@ def adapt_with_lora(model, loader, *, epochs, **settings):
             losses = [F.cross_entropy(start(x), y).item() for x, y in batches]
         history["train_loss"] = [sum(losses) / len(losses)]
     return model, history
+
+
+# %% mutant="loader_read_once" task="adapt_with_lora"
+"""The loader is read once for all epochs: a shuffling one shuffles no more."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, **settings):
+    return _right(model, list(loader), **settings)
+
+
+# %% mutant="loader_asked_by_number" task="adapt_with_lora"
+"""The batches are asked for by their number, which a DataLoader does not know."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, **settings):
+    return _right(model, [loader[index] for index in range(len(loader))], **settings)
 
 
 # %% mutant="accuracy_of_the_last_batch" task="adapt_with_lora"
@@ -3156,6 +3413,15 @@ _right = adapt_with_lora
 
 def adapt_with_lora(model, loader, *, seed, **settings):
     return _right(model, loader, seed=0, **settings)
+
+
+# %% mutant="a_thousand_seeds" task="adapt_with_lora"
+"""Of the seed only the last three digits count."""
+_right = adapt_with_lora
+
+
+def adapt_with_lora(model, loader, *, seed, **settings):
+    return _right(model, loader, seed=seed % 1000, **settings)
 
 
 # %% mutant="seeds_of_this_process" task="adapt_with_lora"
@@ -3369,6 +3635,15 @@ class AdaptedLayer(AdaptedLayer):
         self.scaling = lora_alpha
 
 
+# %% mutant="hunt_whole_division" task="lora_bug_hunt"
+"""The scale is lora_alpha // rank."""
+
+
+class AdaptedLayer(AdaptedLayer):
+    def __init__(self, layer, rank, lora_alpha):
+        super().__init__(layer, rank, rank * (lora_alpha // rank))
+
+
 # %% mutant="behind_the_layer" task="lora_bug_hunt"
 """The matrices stay behind the layer, where only square ones fit.
 
@@ -3566,6 +3841,19 @@ def adapt_step(net, optimizer, x, labels):
     return loss.item()
 
 
+# %% mutant="a_step_of_its_own" task="lora_bug_hunt"
+"""Not the optimizer that is given steps, but plain SGD over its first group."""
+
+
+def adapt_step(net, optimizer, x, labels):
+    loss = F.cross_entropy(net(x), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    first = optimizer.param_groups[0]
+    torch.optim.SGD(first["params"], lr=first["lr"]).step()
+    return loss.item()
+
+
 # %% mutant="adapters_decay" task="lora_bug_hunt"
 """The optimizer has weight decay."""
 _right = adapt_net
@@ -3601,6 +3889,15 @@ def adapt_net(net, rank, lora_alpha, lr):
     fast = [p for name, p in named if name.endswith(".B")]
     others = [p for name, p in named if not name.endswith(".B")]
     return torch.optim.SGD([{"params": fast, "lr": 16 * lr}, {"params": others}], lr=lr)
+
+
+# %% mutant="its_own_rank_and_rate" task="lora_bug_hunt"
+"""The net is adapted at rank 2, and trained at a rate of 0.1, whatever is given."""
+_right = adapt_net
+
+
+def adapt_net(net, rank, lora_alpha, lr):
+    return _right(net, 2, lora_alpha, 0.1)
 
 
 # %% mutant="head_copied" task="lora_bug_hunt"
