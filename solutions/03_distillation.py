@@ -222,7 +222,7 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
     teacher_logits. Value and gradient are finite for logits up to 1e4 in magnitude.
 
     Raises ValueError: the two logits differ in shape (no broadcasting); temperature is not
-    positive; alpha is outside [0, 1].
+    positive, or alpha not in [0, 1] (NaN is neither).
     """
     ### BEGIN SOLUTION
     if student_logits.shape != teacher_logits.shape:
@@ -365,7 +365,7 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     Value and gradient are finite for the other logits up to 1e4 in magnitude.
 
     Raises ValueError: the logits differ in shape, or the mask's is not their first two dimensions
-    (no broadcasting); temperature is not positive; direction is another.
+    (no broadcasting); temperature is not positive (NaN is not); direction is another.
     """
     ### BEGIN SOLUTION
     if student_logits.shape != teacher_logits.shape:

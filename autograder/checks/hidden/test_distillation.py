@@ -33,6 +33,7 @@ from autograder.checking.probes import (
     fill_gradients,
     gradients_of,
     hold,
+    make_momentum_sgd,
     make_sgd,
     seed_global,
     set_mode,
@@ -51,17 +52,19 @@ from autograder.checks.shared.common import (
     expect_unchanged,
     fill_norm,
     large_body,
+    of_a_subclass,
     output,
     trained_copy,
 )
 from autograder.checks.shared.distillation import (
     NO_LABELS,
-    SETTINGS,
     body_of,
     classifier,
     divergence,
+    drawn_settings,
     net_and_images,
     small_resnet,
+    soft_settings,
     softened,
 )
 from course.data import mnist
@@ -114,13 +117,13 @@ def put_together(stem, rest, head):
     return nn.Sequential(OrderedDict(conv1=stem, rest=rest, fc=head))
 
 
-def step_of_the_head(step, body, head, teacher, batch):
+def step_of_the_head(step, body, head, teacher, batch, *settings):
     """Take a distill_step that trains a head on a body; return the loss."""
     import torch
     from torch import nn
 
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
-    return step(nn.Sequential(body, head), teacher, batch, optimizer, 2.0, 0.5)
+    return step(nn.Sequential(body, head), teacher, batch, optimizer, *settings)
 
 
 def from_a_generator(distill, model, teacher, epochs, draws_from, **settings):
@@ -208,18 +211,19 @@ def after_sgd(net, answers, inputs, labels, temperature, alpha, lr=0.1):
     return net
 
 
-def trained_by_adam(net, answers, inputs, labels, steps):
+def trained_by_adam(net, answers, inputs, labels, steps, settings):
     """Return a copy of `net` after steps of Adam on one batch, and the losses before them."""
     net, losses = copy.deepcopy(net), []
-    optimizer = torch.optim.Adam(net.parameters(), lr=SETTINGS["lr"])
+    optimizer = torch.optim.Adam(net.parameters(), lr=settings["lr"])
     for _ in range(steps):
-        losses.append(adam_step(net, optimizer, answers, inputs, labels))
+        losses.append(adam_step(net, optimizer, answers, inputs, labels, settings))
     return net, losses
 
 
-def adam_step(net, optimizer, answers, inputs, labels):
+def adam_step(net, optimizer, answers, inputs, labels, settings):
     """Take a step; return the loss before it."""
-    loss = whole_loss(net(inputs), answers, labels, SETTINGS["temperature"], SETTINGS["alpha"])
+    temperature, alpha = settings["temperature"], settings["alpha"]
+    loss = whole_loss(net(inputs), answers, labels, temperature, alpha)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -296,21 +300,25 @@ def expect_one_sided(student, function, rng, *rest, leading=(4,), mine=None):
         expect_close(came, expected, message)
 
 
-def expect_no_old_gradients(student, rng, step, alpha):
+def expect_no_old_gradients(student, rng, step, temperature, alpha):
     """Expect steps to be right after steps for the head alone, which leave gradients on the body.
 
-    `step(model, teacher, batch, optimizer)` takes one, at a temperature of 2.
+    `step(model, teacher, batch, optimizer)` takes one. Two optimizers take turns: plain SGD over
+    the head, and over the whole one with a momentum and two groups.
     """
     net, teacher = classifier(rng), classifier(rng, 9)
-    model = student.run(hold, net)
-    head, whole = student.run(make_sgd, model.head, 0.1), student.run(make_sgd, model, 0.1)
-    for optimizer in (head, whole, head, whole):
+    model, rates = student.run(hold, net), (0.05, 0.2)
+    optimizers = [
+        (student.run(make_sgd, model.head, 0.1), make_sgd(net.head, 0.1)),
+        (student.run(make_momentum_sgd, model, rates), make_momentum_sgd(net, rates)),
+    ]
+    for theirs, own in optimizers * 2:
         inputs, labels = rows(rng, 8)
-        step(model, teacher, (inputs, labels), optimizer)
-        after = after_sgd(net, output(teacher, inputs), inputs, labels, 2.0, alpha)
-        if optimizer is head:
-            after.body = net.body
-        net = after
+        step(model, teacher, (inputs, labels), theirs)
+        answers = output(teacher, inputs)
+        net.zero_grad()
+        whole_loss(net(inputs), answers, labels, temperature, alpha).backward()
+        own.step()
     expect_parameters(student, model, net, "With what earlier steps have left it is not right")
 
 
@@ -320,7 +328,8 @@ def expect_no_old_gradients(student, rng, step, alpha):
 @pytest.mark.task("soft_targets", points=1.5)
 def test_half_precision_is_as_good(student, rng):
     """Large half-precision logits give what float32 arithmetic gives, and do not overflow."""
-    for dtype, size in ((torch.float16, 9000.0), (torch.bfloat16, 9000.0)):
+    for dtype in (torch.float16, torch.bfloat16):
+        size = float(rng.integers(8300, 9900))
         top = torch.full((6, 1), size)
         gaps = torch.tensor([[0.0, -8.0, -24.0], [0.0, -64.0, 0.0]]).repeat(3, 1)
         logits = (top + gaps).to(dtype)
@@ -332,8 +341,10 @@ def test_half_precision_is_as_good(student, rng):
             )
             expect_close(came, expected, message, rtol=0.01)
         logits = rng.normal(20, 8, std=4.0).to(dtype)
-        expected = softened(logits.double(), 3)
-        came = expect_tensor(student.soft_targets(logits, 3), (20, 8), "The result", dtype)
+        temperature = rng.choice((2.7, 3, 3.3))
+        expected = softened(logits.double(), temperature)
+        came = student.soft_targets(logits, temperature)
+        came = expect_tensor(came, (20, 8), "The result", dtype)
         off = (came.double() / expected - 1).abs()[expected > 1e-3].max().item()
         said = short(off, ".1%")
         message = f"In {dtype} a probability is off by more than its own rounding ({said})."
@@ -347,14 +358,17 @@ def test_low_temperatures_choose(student, rng):
     logits = torch.tensor([[1.0, 3.0, 2.875, -5.0], [4.0, 4.0, 3.75, 0.0], extreme])
     logits = logits + rng.integers(-3, 4, (3, 1))
     expected = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])
-    for temperature in (1e-2, 1e-6):
+    order = torch.from_numpy(rng.numpy.permutation(4))
+    logits, expected = logits[:, order], expected[:, order]
+    for temperature in (1e-2, 1e-6):  # a usual one, and the least
         came = student.soft_targets(logits, temperature)
         expect_close(came, expected, f"At T = {temperature} the probabilities are not right.")
     # next to each other among float32's numbers, and rows of very different sizes
     logits = torch.tensor([[1e4, 1e4 - 2**-10, -1e4], [1e-4, 0.0, -1.0]])
-    came = student.soft_targets(logits, 1e-6)
+    order = torch.from_numpy(rng.numpy.permutation(3))
+    came = student.soft_targets(logits[:, order], 1e-6)
     message = "At T = 1e-6 it does not choose between logits that are nearly equal."
-    expect_close(came, torch.tensor([[1.0, 0.0, 0.0]] * 2), message)
+    expect_close(came, torch.tensor([[1.0, 0.0, 0.0]] * 2)[:, order], message)
 
 
 @pytest.mark.task("soft_targets", points=0.5)
@@ -373,15 +387,17 @@ def test_bad_temperatures_are_refused(student, rng):
 
 @pytest.mark.task("soft_targets", points=0.5)
 def test_any_rows_of_logits(student, rng):
-    """The last dimension holds the classes, whatever stands before it; float64 stays exact.
+    """The last dimension holds the classes, whatever stands before it; float64 stays exact, up
+    to a temperature of 1e6.
 
     The logits are left unchanged.
     """
-    for leading in ((), (2, 3), (2, 1, 2)):
+    for leading, temperature in (((), 1.5), ((2, 3), rng.choice((0.5, 2, 3))), ((2, 1, 2), 1e6)):
         logits = rng.normal(*leading, 4).double()
-        came, after = student.run(call_and_return_arguments, student.soft_targets, logits, 3)
-        message = f"For logits of shape {tuple(logits.shape)} it is not right."
-        expect_close(came, softened(logits, 3), message, rtol=1e-12)
+        given = student.soft_targets, logits, temperature
+        came, after = student.run(call_and_return_arguments, *given)
+        message = f"For logits of shape {tuple(logits.shape)}, T = {temperature}, it is off."
+        expect_close(came, softened(logits, temperature), message, rtol=1e-12)
         expect_unchanged(after[0], logits, "The tensor of logits")
 
 
@@ -403,15 +419,16 @@ def test_examples_without_labels(student, rng):
     """Examples without a label take part in the soft term only; without any label it is alone."""
     z, v = rng.normal(6, 4).double(), rng.normal(6, 4).double()
     labels = rng.integers(0, 4, (6,))
-    labels[[1, 2, 5]] = -100
-    soft = 4 * divergence(v, z, 2.0).mean()
+    labels[torch.from_numpy(rng.numpy.permutation(6)[:3])] = -100
+    temperature, alpha = soft_settings(rng)
+    soft = alpha * temperature**2 * divergence(v, z, temperature).mean()
     has = labels >= 0
     hard = -softened(z[has], 1).log()[torch.arange(3), labels[has]].mean()
-    came = student.distillation_loss(z, v, labels, 2.0, 0.8)
-    expect_close(came, 0.8 * soft + 0.2 * hard, "With 3 of 6 labelled the loss is not right.")
-    came = student.distillation_loss(z, v, torch.full((6,), -100), 2.0, 0.8)
+    came = student.distillation_loss(z, v, labels, temperature, alpha)
+    expect_close(came, soft + (1 - alpha) * hard, "With 3 of 6 labelled the loss is not right.")
+    came = student.distillation_loss(z, v, torch.full((6,), -100), temperature, alpha)
     message = "With no label at all the loss is not right."
-    expect_close(came, 0.8 * soft, message, if_nan=NO_LABELS)
+    expect_close(came, soft, message, if_nan=NO_LABELS)
 
 
 @pytest.mark.task("distillation_loss", points=1.5)
@@ -420,12 +437,12 @@ def test_large_logits(student, rng):
     z, v = rng.normal(5, 4), rng.normal(5, 4)
     z, v = (1e4 * x / x.abs().max() for x in (z, v))
     labels = rng.integers(0, 4, (5,))
-    hard = F.cross_entropy(z.double(), labels)
-    expected = 0.5 * 4 * log_divergence(v, z, 2.0).mean() + 0.5 * hard
-    value, (gradient, _) = student.run(
-        gradients, student.distillation_loss, [z, v], labels, 2.0, 0.5
-    )
-    expect_close(value, expected.float(), "For logits up to 1e4 the loss is not right.")
+    temperature, alpha = soft_settings(rng)
+    hard = (1 - alpha) * F.cross_entropy(z.double(), labels)
+    soft = alpha * temperature**2 * log_divergence(v, z, temperature).mean()
+    given = student.distillation_loss, [z, v], labels, temperature, alpha
+    value, (gradient, _) = student.run(gradients, *given)
+    expect_close(value, (soft + hard).float(), "For logits up to 1e4 the loss is not right.")
     expect(gradient is not None, "No gradient reaches the student's logits.")
     expect_tensor(gradient, (5, 4), "For logits up to 1e4 the gradient")
 
@@ -434,19 +451,22 @@ def test_large_logits(student, rng):
 def test_gradient_of_the_student(student, rng):
     """The gradient of the student's logits is that of both terms."""
     z, v, labels = rng.normal(4, 5).double(), rng.normal(4, 5).double(), rng.integers(0, 5, (4,))
+    temperature, alpha = soft_settings(rng)
     # In closed form: T² · (q(T) − p(T)) / T, and q − one-hot, as means over the rows.
-    soft = 3.0 * (softened(z, 3.0) - softened(v, 3.0)) / 4
+    soft = temperature * (softened(z, temperature) - softened(v, temperature)) / 4
     hard = (softened(z, 1) - F.one_hot(labels, 5)) / 4
-    _, (gradient, _) = student.run(gradients, student.distillation_loss, [z, v], labels, 3.0, 0.3)
+    given = student.distillation_loss, [z, v], labels, temperature, alpha
+    _, (gradient, _) = student.run(gradients, *given)
     expect(gradient is not None, "No gradient reaches the student's logits.")
-    expect_close(gradient, 0.3 * soft + 0.7 * hard, "The gradient is not right.")
+    expected = alpha * soft + (1 - alpha) * hard
+    expect_close(gradient, expected, "The gradient is not right.")
 
 
 @pytest.mark.task("distillation_loss", points=0.5)
 def test_no_gradient_for_the_teacher(student, rng):
     """No gradient reaches the teacher's logits."""
     labels = rng.integers(0, 5, (4,))
-    expect_one_sided(student, student.distillation_loss, rng, labels, 3.0, 0.3)
+    expect_one_sided(student, student.distillation_loss, rng, labels, *soft_settings(rng))
 
 
 @pytest.mark.task("distillation_loss", points=1)
@@ -461,22 +481,25 @@ def test_loss_does_not_broadcast(student, rng):
             ),
             f"A teacher's logits {shape} for a student's (4, 5) should be a ValueError.",
         )
-    v = rng.normal(4, 5).double()
-    came = student.distillation_loss(z, v, labels, 2.0, 0.5)
-    expect_close(came, whole_loss(z, v, labels, 2.0, 0.5), "With equal shapes it is not right.")
+    v, settings = rng.normal(4, 5).double(), soft_settings(rng)
+    came = student.distillation_loss(z, v, labels, *settings)
+    expect_close(came, whole_loss(z, v, labels, *settings), "With equal shapes it is not right.")
 
 
 @pytest.mark.task("distillation_loss", points=0.5)
 def test_settings_out_of_range(student, rng):
-    """A temperature that is not positive and an alpha outside [0, 1] are ValueErrors."""
+    """A temperature that is not positive and an alpha outside [0, 1] are ValueErrors; NaN is in
+    neither range.
+    """
     z, v, labels = rng.normal(4, 3).double(), rng.normal(4, 3).double(), rng.integers(0, 3, (4,))
-    for temperature, alpha in ((0, 0.5), (-2.0, 0.5), (2.0, -0.1), (2.0, 1.5)):
+    bad = (0, 0.5), (-2.0, 0.5), (math.nan, 0.5), (2.0, -0.1), (2.0, 1.5), (2.0, math.nan)
+    for temperature, alpha in bad:
         expect_raises(
             ValueError,
             lambda pair=(temperature, alpha): student.distillation_loss(z, v, labels, *pair),
             f"temperature={temperature}, alpha={alpha} should be a ValueError.",
         )
-    for temperature, alpha in ((2.0, 0.0), (2.0, 1.0), (0.25, 0.5)):
+    for temperature, alpha in ((2.0, 0.0), (2.0, 1.0), (0.25, soft_settings(rng)[1])):
         came = student.distillation_loss(z, v, labels, temperature, alpha)
         message = f"With T={temperature} and alpha={alpha} it is not right."
         expect_close(came, whole_loss(z, v, labels, temperature, alpha), message)
@@ -545,9 +568,9 @@ def test_hint_of_feature_maps(student, rng):
 
 
 def sequences(rng, length=4):
-    """Logits of student and teacher (2, length, 5), and a mask of two unequal sequences."""
+    """Logits of student and teacher (2, length, 5), and a mask: half of the second is out."""
     mask = torch.ones(2, length, dtype=torch.int64)
-    mask[1, length // 2 :] = 0
+    mask[1, torch.from_numpy(rng.numpy.permutation(length)[: length // 2])] = 0
     return rng.normal(2, length, 5).double(), rng.normal(2, length, 5).double(), mask
 
 
@@ -563,19 +586,14 @@ def test_padding_has_no_influence(student, rng):
     """What stands at padded positions, even NaN, has no influence on value or gradient."""
     z, v, mask = sequences(rng)
     leaf = z.clone().requires_grad_()
-    expected = sequence_loss(leaf, v, mask, 2.0, "forward")
+    temperature, padded = soft_settings(rng)[0], (mask[1] == 0).nonzero()[:, 0]
+    expected = sequence_loss(leaf, v, mask, temperature, "forward")
     expected.backward()
     for filler in (math.nan, math.inf, -math.inf, 1e30):
         rubbish_z, rubbish_v = z.clone(), v.clone()
-        rubbish_z[1, 2:], rubbish_v[1, 3:] = filler, filler
-        value, (gradient, _) = student.run(
-            gradients,
-            student.sequence_distillation_loss,
-            [rubbish_z, rubbish_v],
-            mask,
-            2.0,
-            "forward",
-        )
+        rubbish_z[1, padded], rubbish_v[1, padded[1:]] = filler, filler
+        given = [rubbish_z, rubbish_v], mask, temperature, "forward"
+        value, (gradient, _) = student.run(gradients, student.sequence_distillation_loss, *given)
         expect_close(value, expected, f"With {filler} in the padding the loss is not right.")
         message = f"With {filler} in the padding the gradient is not right."
         expect_close(gradient, leaf.grad, message)
@@ -585,9 +603,10 @@ def test_padding_has_no_influence(student, rng):
 def test_masks_of_bools(student, rng):
     """The mask may be of bools as well as of integers."""
     z, v, mask = sequences(rng)
-    expected = sequence_loss(z, v, mask, 2.0, "reverse")
+    temperature, _ = soft_settings(rng)
+    expected = sequence_loss(z, v, mask, temperature, "reverse")
     for given in (mask, mask.bool()):
-        came = student.sequence_distillation_loss(z, v, given, 2.0, "reverse")
+        came = student.sequence_distillation_loss(z, v, given, temperature, "reverse")
         expect_close(came, expected, f"With a mask of {given.dtype} the loss is not right.")
 
 
@@ -595,12 +614,14 @@ def test_masks_of_bools(student, rng):
 def test_no_position_counts(student, rng):
     """Where no position counts, the loss is 0; sequences without a token do no harm."""
     z, v, mask = sequences(rng)
-    came = student.sequence_distillation_loss(z, v, torch.zeros_like(mask), 2.0, "forward")
+    temperature, _ = soft_settings(rng)
+    nothing = torch.zeros_like(mask)
+    came = student.sequence_distillation_loss(z, v, nothing, temperature, "forward")
     zero = torch.zeros((), dtype=torch.float64)
     expect_close(came, zero, "Where no position counts it should be 0.", atol=1e-12)
     mask[1] = 0
-    came = student.sequence_distillation_loss(z, v, mask, 2.0, "forward")
-    expected = sequence_loss(z, v, mask, 2.0, "forward")
+    came = student.sequence_distillation_loss(z, v, mask, temperature, "forward")
+    expected = sequence_loss(z, v, mask, temperature, "forward")
     expect_close(came, expected, "With one sequence all padding the loss is not right.")
 
 
@@ -609,10 +630,11 @@ def test_large_logits_in_sequences(student, rng):
     """For logits up to 1e4 the value is right and the gradient finite, in both directions."""
     for direction in ("forward", "reverse"):
         z, v, mask = sequences(rng)
+        temperature, _ = soft_settings(rng)
         z, v = ((1e4 * x / x.abs().max()).float() for x in (z, v))
-        expected = sequence_loss(z, v, mask, 2.0, direction).float()
+        expected = sequence_loss(z, v, mask, temperature, direction).float()
         value, (gradient, _) = student.run(
-            gradients, student.sequence_distillation_loss, [z, v], mask, 2.0, direction
+            gradients, student.sequence_distillation_loss, [z, v], mask, temperature, direction
         )
         expect_close(value, expected, f"{direction}: for logits up to 1e4 the loss is not right.")
         expect(gradient is not None, "No gradient reaches the student's logits.")
@@ -631,16 +653,18 @@ def test_sequences_do_not_broadcast(student, rng):
             ),
             f"A teacher's logits {shape} and a mask {size} for (2, 4, 5) should be a ValueError.",
         )
-    came = student.sequence_distillation_loss(z, v, mask, 2.0, "forward")
-    expected = sequence_loss(z, v, mask, 2.0, "forward")
+    temperature, _ = soft_settings(rng)
+    came = student.sequence_distillation_loss(z, v, mask, temperature, "forward")
+    expected = sequence_loss(z, v, mask, temperature, "forward")
     expect_close(came, expected, "With shapes that fit the loss is not right.")
 
 
 @pytest.mark.task("sequence_distillation_loss", points=0.5)
 def test_other_directions_are_refused(student, rng):
-    """Another direction and a temperature that is not positive are ValueErrors."""
+    """Another direction and a temperature that is not positive, or NaN, are ValueErrors."""
     z, v, mask = sequences(rng)
-    for temperature, direction in ((2.0, "both"), (2.0, None), (0, "forward"), (-1.0, "reverse")):
+    bad = (2.0, "both"), (2.0, None), (0, "forward"), (-1.0, "reverse"), (math.nan, "forward")
+    for temperature, direction in bad:
         expect_raises(
             ValueError,
             lambda pair=(temperature, direction): student.sequence_distillation_loss(
@@ -660,7 +684,7 @@ def test_gradients_of_sequences(student, rng):
     """Gradients flow to the student's logits, in both directions, and none to the teacher's."""
     *_, mask = sequences(rng)
     for direction in ("forward", "reverse"):
-        given = student.sequence_distillation_loss, rng, mask, 2.0, direction
+        given = student.sequence_distillation_loss, rng, mask, soft_settings(rng)[0], direction
         expect_one_sided(student, *given, leading=(2, 4), mine=sequence_loss)
 
 
@@ -678,7 +702,7 @@ def test_settings_of_the_stem_are_kept(student, rng):
     ):
         net, grey = small_resnet(rng, **settings), rng.normal(2, 1, 9, 9)
         model = student.run(hold, net)
-        student.adapt_resnet(model, 1, 5)
+        student.adapt_resnet(model, 1, rng.choice((2, 6, 8)))
         came, expected = model.conv1(grey), output(net.conv1, grey.repeat(1, 3, 1, 1))
         expect_close(came, expected, f"With {settings} the folded stem is not right.")
 
@@ -686,15 +710,16 @@ def test_settings_of_the_stem_are_kept(student, rng):
 @pytest.mark.task("adapt_resnet", points=1)
 def test_new_layers_have_the_old_dtype(student, rng):
     """Stem and head have the old ones' dtype and device; the head has a bias in any case."""
+    classes = rng.choice((2, 6, 8))
     for dtype, has_bias in ((torch.float64, True), (torch.bfloat16, False)):
         net = small_resnet(rng)
         net.fc = rng.linear(16, 7, bias=has_bias)
-        model = student.adapt_resnet(net.to(dtype), 1, 5)
+        model = student.adapt_resnet(net.to(dtype), 1, classes)
         expect_tensor(model.conv1.weight, (4, 1, 3, 3), "The stem's weight", dtype)
-        expect_tensor(model.fc.weight, (5, 16), "The head's weight", dtype)
-        expect_tensor(model.fc.bias, (5,), "The head's bias", dtype)
-    shapes = [(4, 1, 3, 3), (4,), (5, 16), (5,)]
-    given = student.adapt_resnet, small_resnet(rng, bias=True), 1, 5
+        expect_tensor(model.fc.weight, (classes, 16), "The head's weight", dtype)
+        expect_tensor(model.fc.bias, (classes,), "The head's bias", dtype)
+    shapes = [(4, 1, 3, 3), (4,), (classes, 16), (classes,)]
+    given = student.adapt_resnet, small_resnet(rng, bias=True), 1, classes
     expect_on_its_device(student, *given, shapes=shapes)
 
 
@@ -702,16 +727,17 @@ def test_new_layers_have_the_old_dtype(student, rng):
 def test_three_channels_keep_the_stem(student, rng):
     """With three channels the stem stays the very object that it was."""
     net, images = small_resnet(rng, bias=True), rng.normal(2, 3, 8, 8)
+    classes = rng.choice((2, 6, 8))
     stem = student.run(hold, net.conv1)
     model = student.run(put_together, stem, net[1:-1], net.fc)
-    student.adapt_resnet(model, 3, 4)
+    student.adapt_resnet(model, 3, classes)
     student.run(shift_everything, stem)
     changed = copy.deepcopy(net[:-1])
     shift_everything(changed.conv1)
     came = student.run(body_of, model)(images)
     expected = output(changed, images)
     expect_close(came, expected, "What happens to the old stem does not show in the model.")
-    expect_shape(model.fc.weight, (4, 16), "The head's weight")
+    expect_shape(model.fc.weight, (classes, 16), "The head's weight")
 
 
 @pytest.mark.task("adapt_resnet", points=1)
@@ -731,20 +757,21 @@ def test_refusals_change_nothing(student, rng):
         (fits, 1, 0, "num_classes=0"),
         (fits, 1, 5.0, "num_classes=5.0"),
         (fits, 1, True, "num_classes=True"),
-        (linear, 1, 5, "A stem that is no convolution"),
-        (grouped, 1, 5, "A grouped stem"),
-        (one, 1, 5, "A stem for one channel"),
+        *((linear, c, 5, "A stem that is no convolution") for c in (1, 3)),
+        *((grouped, c, 5, "A grouped stem") for c in (1, 3)),
+        *((one, c, 5, "A stem for one channel") for c in (1, 3)),
         (no_head, 1, 5, "A head that is no nn.Linear"),
     ):
         model = student.run(hold, net)
         expect_raises(
             ValueError,
             lambda model=model, c=channels, n=classes: student.adapt_resnet(model, c, n),
-            f"{what} should be a ValueError.",
+            f"{what} should be a ValueError (in_channels={channels}).",
         )
         if net in (fits, no_head):
             came = model(images)
             expect_close(came, output(net, images), f"{what} has changed the model all the same.")
+    fits.fc = of_a_subclass(fits.fc)
     for classes in (5, 1):
         model = student.adapt_resnet(fits, 1, classes)
         expect_shape(model(images[:, :1]), (2, classes), "What a model gives that fits")
@@ -753,16 +780,21 @@ def test_refusals_change_nothing(student, rng):
 @pytest.mark.task("adapt_resnet", points=0.5)
 def test_frozen_stems_stay_frozen(student, rng):
     """The folded stem is trainable if the old one was; the head is trainable and random."""
+    classes = rng.choice((2, 6, 8))
     for flag in (False, True):
         net, grey = small_resnet(rng, bias=True), rng.normal(3, 1, 8, 8)
         model = student.run(hold, net.requires_grad_(flag))
-        student.adapt_resnet(model, 1, 5)
+        student.adapt_resnet(model, 1, classes)
         folded = net.conv1.weight.detach().sum(dim=1, keepdim=True)
-        net.conv1.weight, net.fc = nn.Parameter(folded, flag), nn.Linear(16, 5)
+        net.conv1.weight, net.fc = nn.Parameter(folded, flag), nn.Linear(16, classes)
         net = trained_copy(student, model, net)
         distinct = net.fc.weight.detach().unique(dim=0)
-        expect(len(distinct) == 5, "The head is not random: rows of it are equal.")
-        upstream, fresh = rng.normal(3, 5), rng.normal(3, 1, 8, 8)
+        expect(len(distinct) == classes, "The head is not random: rows of it are equal.")
+        again = student.adapt_resnet(small_resnet(rng), 1, classes).fc.weight
+        again = expect_shape(again, net.fc.weight.shape, "The head's weight")
+        alike = torch.equal(again, net.fc.weight.detach())
+        expect(not alike, "The head is not random: another model's is the same.")
+        upstream, fresh = rng.normal(3, classes), rng.normal(3, 1, 8, 8)
         student.run(sgd_step, model, grey, upstream, 0.1)
         sgd_step(net, grey, upstream, 0.1)
         message = (
@@ -776,16 +808,16 @@ def test_frozen_stems_stay_frozen(student, rng):
 def test_it_works_in_place(student, rng):
     """The very model that was given is changed and returned; its old stem is left as it was."""
     net, colour = small_resnet(rng), rng.normal(2, 3, 8, 8)
-    model = student.run(hold, net)
+    model, classes = student.run(hold, net), rng.choice((2, 6, 8))
     stem = model.conv1
-    returned = student.adapt_resnet(model, 1, 5)
+    returned = student.adapt_resnet(model, 1, classes)
     expect_close(stem(colour), output(net.conv1, colour), "The old stem has been changed.")
     expect_equal(model.conv1.in_channels, 1, "The new stem is no nn.Conv2d for one channel.")
-    expect_shape(model.fc.weight, (5, 16), "The head of the model that was given")
+    expect_shape(model.fc.weight, (classes, 16), "The head of the model that was given")
     expect_shape(model.conv1.weight, (4, 1, 3, 3), "The stem of the model that was given")
     student.run(shift_everything, model)
     images = rng.normal(2, 1, 8, 8)
-    came = expect_shape(model(images), (2, 5), "What the model gives")
+    came = expect_shape(model(images), (2, classes), "What the model gives")
     expect_close(returned(images), came, "What is returned is not the model that was given.")
 
 
@@ -794,10 +826,10 @@ def test_torchvisions_resnet(student, rng):
     """torchvision's ResNet can be adapted, and nothing but stem and head changes."""
     torch.manual_seed(rng.seed())
     net, grey = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=6).eval(), rng.normal(2, 1, 32, 32)
-    model = student.run(hold, net)
-    student.adapt_resnet(model, 1, 4)
-    weight = expect_shape(model.fc.weight, (4, 512), "The head's weight")
-    bias = expect_shape(model.fc.bias, (4,), "The head's bias")
+    model, classes = student.run(hold, net), rng.choice((2, 6, 8))
+    student.adapt_resnet(model, 1, classes)
+    weight = expect_shape(model.fc.weight, (classes, 512), "The head's weight")
+    bias = expect_shape(model.fc.bias, (classes,), "The head's bias")
     net.fc = nn.Identity()
     expected = output(net, grey.repeat(1, 3, 1, 1)) @ weight.T + bias
     expect_close(model(grey), expected, "The adapted ResNet answers otherwise.", rtol=1e-3)
@@ -813,7 +845,7 @@ def test_step_restores_modes(student, rng):
         net, teacher = telling(rng, mode), telling(rng, not mode, 9)
         model, held = student.run(hold, net), student.run(hold, teacher)
         optimizer = student.run(make_sgd, model.head, 0.1)
-        student.distill_step(model, held, rows(rng, 6), optimizer, 2.0, 0.5)
+        student.distill_step(model, held, rows(rng, 6), optimizer, *soft_settings(rng))
         expect_same_modes(student, rng, model, net, held, teacher)
         expect_moved(student, model, net)
 
@@ -824,19 +856,19 @@ def test_modes_after_an_error(student, rng):
     net, teacher = telling(rng, False).eval(), telling(rng, True, 9).train()
     model, held = student.run(hold, net), student.run(hold, teacher)
     optimizer = student.run(make_sgd, model, 0.1)
-    inputs, labels = rows(rng, 6)
+    (inputs, labels), settings = rows(rng, 6), soft_settings(rng)
     for batch, what in (((inputs[:, :4], labels), "inputs"), ((inputs, labels + 9), "labels")):
         expect_raises(
             Exception,  # of which type depends on how the loss is written
-            lambda batch=batch: student.distill_step(model, held, batch, optimizer, 2.0, 0.5),
+            lambda batch=batch: student.distill_step(model, held, batch, optimizer, *settings),
             f"An error in the step, from {what} that do not fit, should come out of it.",
         )
         expect_same_modes(student, rng, model, net, held, teacher)
     net, teacher = classifier(rng), classifier(rng, 9)
     model = student.run(hold, net)
     optimizer = student.run(make_sgd, model, 0.1)
-    student.distill_step(model, teacher, (inputs, labels), optimizer, 2.0, 0.5)
-    expected = after_sgd(net, output(teacher, inputs), inputs, labels, 2.0, 0.5)
+    student.distill_step(model, teacher, (inputs, labels), optimizer, *settings)
+    expected = after_sgd(net, output(teacher, inputs), inputs, labels, *settings)
     expect_parameters(student, model, expected, "A good step is not right")
 
 
@@ -844,23 +876,25 @@ def test_modes_after_an_error(student, rng):
 def test_student_steps_in_train_mode(student, rng):
     """The student steps in train mode, whatever mode it was in."""
     net, teacher = normed(rng).eval(), classifier(rng, 9)
-    inputs, labels = rows(rng, 8)
+    (inputs, labels), settings = rows(rng, 8), soft_settings(rng)
     model = student.run(hold, net)
     optimizer = student.run(make_sgd, model, 0.1)
-    came = student.distill_step(model, teacher, (inputs, labels), optimizer, 2.0, 0.5)
+    came = student.distill_step(model, teacher, (inputs, labels), optimizer, *settings)
     trained = copy.deepcopy(net).train()
     answers = output(teacher, inputs)
-    loss = whole_loss(trained(inputs), answers, labels, 2.0, 0.5).item()
+    loss = whole_loss(trained(inputs), answers, labels, *settings).item()
     expect(type(came) is float and abs(came - loss) < 1e-6 * loss, "The loss is not train mode's.")
-    expected = after_sgd(copy.deepcopy(net).train(), answers, inputs, labels, 2.0, 0.5)
+    expected = after_sgd(copy.deepcopy(net).train(), answers, inputs, labels, *settings)
     expect_parameters(student, model, expected, "It is not where a step in train mode puts it")
 
 
 @pytest.mark.task("distill_step", points=1)
 def test_old_gradients_do_not_count(student, rng):
-    """Gradients left over from before have no influence on the step."""
-    step = student.distill_step
-    expect_no_old_gradients(student, rng, lambda *given: step(*given, 2.0, 0.5), 0.5)
+    """Gradients left over from before have no influence on the step, which is that of the
+    optimizer given, whatever its kind and its groups.
+    """
+    step, settings = student.distill_step, soft_settings(rng)
+    expect_no_old_gradients(student, rng, lambda *given: step(*given, *settings), *settings)
 
 
 @pytest.mark.task("distill_step", points=1, seconds=10)
@@ -869,10 +903,13 @@ def test_each_forward_runs_once(race, rng):
     """The forward of each runs once a step: of large models one more is seen in the time."""
     bodies, top = [large_body(rng).requires_grad_(False) for _ in "st"], rng.linear(2048, 5)
 
+    settings = soft_settings(rng)
+
     def prepare(side):
         body, teacher = side.run(hold, bodies[0]), side.run(hold, nn.Sequential(bodies[1], top))
         step = side.distill_step
-        return lambda head, batch: side.run(step_of_the_head, step, body, head, teacher, batch)
+        given = step_of_the_head, step, body
+        return lambda head, batch: side.run(*given, head, teacher, batch, *settings)
 
     def inputs():  # the head alone is trained: the two forwards take nearly all the time
         images = rng.normal(32, 1, 16, 16)
@@ -894,7 +931,7 @@ def test_teachers_gradients_stay(student, rng):
         optimizer, stepper = student.run(make_sgd, model, 0.1), student.run(make_sgd, held, 1.0)
         if old:
             student.run(fill_gradients, held, old)
-        student.distill_step(model, held, batch, optimizer, 2.0, 0.5)
+        student.distill_step(model, held, batch, optimizer, *soft_settings(rng))
         if not old:
             expect_no_gradients(student, held)
         expect_left_alone(student, rng, held, teacher, stepper, old)
@@ -928,22 +965,22 @@ def test_teacher_sees_each_example_once(student, race, rng):
 
     With two epochs and a large teacher, asking it twice takes twice the time.
     """
-    net, teacher = classifier(rng), classifier(rng, 9)
+    net, teacher, settings = classifier(rng), classifier(rng, 9), drawn_settings(rng)
     one, label = rows(rng, 1)
     # all but alike, so that any order is the same; the teacher tells them apart
     inputs, labels = one + 1e-9 * torch.arange(20)[:, None], label.repeat(20)
     batches = list(zip(inputs.split(10), labels.split(10), strict=True))
-    expected, _ = trained_by_adam(net, output(teacher, one), one, label, 4)
+    expected, _ = trained_by_adam(net, output(teacher, one), one, label, 4, settings)
     for loader in (batches, DataLoader(TensorDataset(inputs, labels), 10, shuffle=True)):
         held, model = student.run(hold, Moody(teacher)), student.run(hold, net)
-        student.distill(model, held, loader, 2, **SETTINGS)
+        student.distill(model, held, loader, 2, **settings)
         message = "It has not learned from what the teacher says when it is asked once"
         expect_parameters(student, model, expected, message)
     large = nn.Sequential(large_body(rng), rng.linear(2048, 5))
 
     def prepare(side):
         distill, held = side.distill, side.run(hold, large)
-        return lambda net, loader: distill(net, held, loader, 2, **SETTINGS)
+        return lambda net, loader: distill(net, held, loader, 2, **settings)
 
     race.time(prepare, lambda: net_and_images(rng, 64), expect_timed_losses)
 
@@ -953,19 +990,20 @@ def test_student_sees_each_example_every_epoch(student, rng):
     """The student sees each example once an epoch, in batches of the loader's sizes."""
     for sizes, epochs in (((1, 1, 2), 1), ((1, 2), 2)):
         net, teacher = telling(rng, False), classifier(rng, 9)
+        settings = drawn_settings(rng)
         inputs, labels = rows(rng, sum(sizes))
         batches = list(zip(inputs.split(sizes), labels.split(sizes), strict=True))
         model = student.run(hold, net)
-        student.distill(model, teacher, batches, epochs, **SETTINGS)
+        student.distill(model, teacher, batches, epochs, **settings)
         came = trained_copy(student, model, net).state_dict()
         # there are few ways through so few examples: in train mode it ends where one of them does
         trained, answers = copy.deepcopy(net).train(), output(teacher, inputs)
-        ends = [(trained, torch.optim.Adam(trained.parameters(), lr=SETTINGS["lr"]))]
+        ends = [(trained, torch.optim.Adam(trained.parameters(), lr=settings["lr"]))]
         for _ in range(epochs):
             starts = [copy.deepcopy(pair) for pair in ends for _ in ways(sizes)]
             for (other, adam), way in zip(starts, itertools.cycle(ways(sizes))):
                 for batch in way:
-                    adam_step(other, adam, answers[batch], inputs[batch], labels[batch])
+                    adam_step(other, adam, answers[batch], inputs[batch], labels[batch], settings)
             ends = starts
         states = [other.state_dict() for other, _ in ends]
         off = min(max((came[k] - v).abs().max().item() for k, v in s.items()) for s in states)
@@ -1019,7 +1057,7 @@ def test_loader_is_read_once(student, rng):
     net, teacher = classifier(rng), classifier(rng, 9)
     model = student.run(hold, net)
     given = from_a_generator, student.distill, model, teacher, 3, rng.seed()
-    losses = student.run(*given, **SETTINGS)
+    losses = student.run(*given, **drawn_settings(rng))
     expect(type(losses) is list and len(losses) == 3, "With 3 epochs there should be 3 losses.")
     expect_moved(student, model, net)
 
@@ -1030,13 +1068,14 @@ def test_equal_seeds_give_equal_results(student, rng):
     net, teacher = dropping(rng), classifier(rng, 9)
     inputs, labels = rows(rng, 12)
     loader = DataLoader(TensorDataset(inputs, labels), 4, shuffle=True)
-    seed, results = rng.seed(), []
-    for use in (seed + 1, seed, seed, seed):
+    settings, results = drawn_settings(rng), []
+    seed = settings["seed"]
+    for use in (seed + 1000, seed, seed, seed):  # of the same last digits
         if len(results) == 3:
             student.restart()  # what it remembers of the seed is no result of it
         student.run(seed_global, rng.seed())
         model = student.run(hold, net)
-        losses = student.distill(model, teacher, loader, 3, **{**SETTINGS, "seed": use})
+        losses = student.distill(model, teacher, loader, 3, **settings | {"seed": use})
         head = student.run(state_of, model).get("head.weight")
         results.append(expect_shape(head, (3, 6), "The head"))
         expect(type(losses) is list, "A list should be returned.")
@@ -1053,7 +1092,7 @@ def test_global_generator_is_put_back(student, rng):
     net, teacher, seed = dropping(rng), classifier(rng, 9), rng.seed()
     model = student.run(hold, net)
     student.run(seed_global, seed)
-    student.distill(model, teacher, numbered(rng, 4, 4)[0], 2, **SETTINGS)
+    student.distill(model, teacher, numbered(rng, 4, 4)[0], 2, **drawn_settings(rng))
     expect_drawn_next(student, rng, seed)
     expect_moved(student, model, net)
 
@@ -1065,7 +1104,7 @@ def test_training_modes_are_restored(student, rng):
         net, teacher = telling(rng, mode), telling(rng, not mode, 9)
         net.body.requires_grad_(False)
         model, held = student.run(hold, net), student.run(hold, teacher)
-        student.distill(model, held, numbered(rng, 4, 4)[0], 1, **SETTINGS)
+        student.distill(model, held, numbered(rng, 4, 4)[0], 1, **drawn_settings(rng))
         expect_same_modes(student, rng, model, net, held, teacher)
         expect_moved(student, model, net)
 
@@ -1074,11 +1113,12 @@ def test_training_modes_are_restored(student, rng):
 def test_means_over_examples(student, rng):
     """An epoch's loss is the mean over its examples, whatever the batches' sizes."""
     batches, inputs = numbered(rng, 7, 1, 1)
-    net, teacher = classifier(rng), classifier(rng, 9)
+    net, teacher, settings = classifier(rng), classifier(rng, 9), drawn_settings(rng)
     labels = torch.cat([y for _, y in batches])
-    losses = student.distill(net, teacher, batches, 1, **{**SETTINGS, "lr": 0.0})
+    losses = student.distill(net, teacher, batches, 1, **settings | {"lr": 0.0})
     expect(type(losses) is list and len(losses) == 1, "With one epoch there should be one loss.")
-    loss = whole_loss(output(net, inputs), output(teacher, inputs), labels, 2.0, 0.5).item()
+    soft = settings["temperature"], settings["alpha"]
+    loss = whole_loss(output(net, inputs), output(teacher, inputs), labels, *soft).item()
     fine = type(losses[0]) is float and abs(losses[0] - loss) < 1e-6 * loss
     expect(fine, "The loss is not the mean over the examples.")
 
@@ -1086,12 +1126,12 @@ def test_means_over_examples(student, rng):
 @pytest.mark.task("distill", points=0.5)
 def test_adam_over_several_epochs(student, rng):
     """One Adam at a constant rate trains through all batches and epochs."""
-    net, teacher = classifier(rng), classifier(rng, 9)
+    net, teacher, settings = classifier(rng), classifier(rng, 9), drawn_settings(rng)
     one, label = rows(rng, 1)
     inputs, labels = one.repeat(4, 1), label.repeat(4)  # all alike: any order is the same
     model = student.run(hold, net)
-    losses = student.distill(model, teacher, [(inputs, labels)] * 3, 4, **SETTINGS)
-    expected, seen = trained_by_adam(net, output(teacher, inputs), inputs, labels, 12)
+    losses = student.distill(model, teacher, [(inputs, labels)] * 3, 4, **settings)
+    expected, seen = trained_by_adam(net, output(teacher, inputs), inputs, labels, 12, settings)
     expect_parameters(student, model, expected, "After 4 epochs of 3 batches it is not right")
     means = [sum(seen[i : i + 3]) / 3 for i in range(0, 12, 3)]
     right = type(losses) is list and len(losses) == 4
@@ -1105,13 +1145,13 @@ def test_adam_over_several_epochs(student, rng):
 def test_teacher_is_left_alone(student, rng):
     """The teacher answers in eval mode; its parameters, buffers and gradients are left alone."""
     net, teacher = classifier(rng), normed(rng, 9).train()
-    inputs, labels = rows(rng, 10)
+    (inputs, labels), settings = rows(rng, 10), drawn_settings(rng)
     model, held = student.run(hold, net), student.run(hold, teacher)
     stepper = student.run(make_sgd, held, 1.0)
-    student.distill(model, held, [(inputs, labels)], 1, **SETTINGS)
+    student.distill(model, held, [(inputs, labels)], 1, **settings)
     expect_left_alone(student, rng, held, teacher, stepper)
     answers = output(copy.deepcopy(teacher).eval(), inputs)
-    expected, _ = trained_by_adam(net, answers, inputs, labels, 1)
+    expected, _ = trained_by_adam(net, answers, inputs, labels, 1, settings)
     expect_parameters(student, model, expected, "It has not learned from eval mode's answers")
 
 
@@ -1119,22 +1159,22 @@ def test_teacher_is_left_alone(student, rng):
 def test_epochs_and_loaders_that_are_refused(student, rng):
     """Negative epochs and a loader without a batch are ValueErrors; 0 epochs train nothing."""
     net, teacher = classifier(rng), classifier(rng, 9)
-    batches, _ = numbered(rng, 4, 4)
+    (batches, _), settings = numbered(rng, 4, 4), drawn_settings(rng)
     model = student.run(hold, net)
-    expect_equal(student.distill(model, teacher, [], 0, **SETTINGS), [], "0 epochs need no batch.")
+    expect_equal(student.distill(model, teacher, [], 0, **settings), [], "0 epochs need no batch.")
     for loader, epochs, what in ((batches, -1, "Negative epochs"), ([], 2, "An empty loader")):
         expect_raises(
             ValueError,
             lambda loader=loader, epochs=epochs: student.distill(
-                model, teacher, loader, epochs, **SETTINGS
+                model, teacher, loader, epochs, **settings
             ),
             f"{what} should be a ValueError.",
         )
-    expect_equal(student.distill(model, teacher, batches, 0, **SETTINGS), [], "Not empty.")
+    expect_equal(student.distill(model, teacher, batches, 0, **settings), [], "Not empty.")
     expect_same_state(
         student, model, net.state_dict(), "0 epochs, or a refusal, have changed the student"
     )
-    student.distill(model, teacher, batches, 1, **SETTINGS)
+    student.distill(model, teacher, batches, 1, **settings)
     expect_moved(student, model, net)
 
 
@@ -1162,14 +1202,14 @@ def headed(rng):
 def test_head_stands_in_the_place_of_the_old(student, rng):
     """The new head stands on the features, in the place of the old one, in the net itself."""
     net, inputs = headed(rng).double(), rng.normal(4, 5).double()
-    model = student.run(hold, net)
-    returned = student.make_student(model, 3)
-    weight = expect_tensor(model.fc.weight, (3, 6), "The new head's weight", torch.float64)
-    bias = expect_tensor(model.fc.bias, (3,), "The new head's bias", torch.float64)
+    model, classes = student.run(hold, net), rng.choice((2, 4, 5))
+    returned = student.make_student(model, classes)
+    weight = expect_tensor(model.fc.weight, (classes, 6), "The new head's weight", torch.float64)
+    bias = expect_tensor(model.fc.bias, (classes,), "The new head's bias", torch.float64)
     expected = output(net[:-1], inputs) @ weight.T + bias
     expect_close(returned(inputs), expected, "What is returned does not answer as it should.")
     student.run(shift_everything, model)
-    came = expect_tensor(model(inputs), (4, 3), "The output", torch.float64)
+    came = expect_tensor(model(inputs), (4, classes), "The output", torch.float64)
     expect_close(returned(inputs), came, "What is returned is not the net that was given.")
 
 
@@ -1178,14 +1218,15 @@ def test_only_the_student_learns(student, rng):
     """The optimizer is plain SGD over the student's parameters and none of the teacher's."""
     net, teacher = classifier(rng), classifier(rng, 9)
     model, held = student.run(hold, net), student.run(hold, teacher)
+    lr, (temperature, _) = rng.choice((0.05, 0.15, 0.2)), soft_settings(rng)
     stepper = student.run(make_sgd, held, 1.0)
-    optimizer = student.make_optimizer(model, held, 0.1)
+    optimizer = student.make_optimizer(model, held, lr)
     student.run(fill_gradients, held, 1.0)
     now = net
     for _ in range(3):  # by the third a momentum would show
         inputs, labels = rows(rng, 8)
-        student.imitation_step(model, held, optimizer, inputs, 2.0)
-        now = after_sgd(now, output(teacher, inputs), inputs, labels, 2.0, 1.0)
+        student.imitation_step(model, held, optimizer, inputs, temperature)
+        now = after_sgd(now, output(teacher, inputs), inputs, labels, temperature, 1.0, lr)
     expect_parameters(student, model, now, "After three steps of SGD it is not right")
     expect_left_alone(student, rng, held, teacher, stepper, 1.0)
 
@@ -1194,24 +1235,27 @@ def test_only_the_student_learns(student, rng):
 def test_modes_during_the_step(student, rng):
     """The student steps in train mode and the teacher answers in eval mode, without a graph."""
     net, teacher = normed(rng).eval(), normed(rng, 9).train()
-    inputs, labels = rows(rng, 8)
+    (inputs, labels), (temperature, _) = rows(rng, 8), soft_settings(rng)
     model, held = student.run(hold, net), student.run(hold, teacher)
     optimizer, stepper = student.run(make_sgd, model, 0.1), student.run(make_sgd, held, 1.0)
-    student.imitation_step(model, held, optimizer, inputs, 2.0)
+    student.imitation_step(model, held, optimizer, inputs, temperature)
     expect_left_alone(student, rng, held, teacher, stepper)
     answers = output(copy.deepcopy(teacher).eval(), inputs)
-    expected = after_sgd(net.train(), answers, inputs, labels, 2.0, 1.0)
+    expected = after_sgd(net.train(), answers, inputs, labels, temperature, 1.0)
     expect_parameters(student, model, expected, "The student is not where the step puts it")
 
 
 @pytest.mark.task("distillation_bug_hunt", points=0.5)
 def test_stale_gradients(student, rng):
-    """Gradients left over from before have no influence on a step."""
+    """Gradients left over from before have no influence on a step, which is that of the optimizer
+    given, whatever its kind and its groups.
+    """
+    temperature, _ = soft_settings(rng)
 
     def step(model, teacher, batch, optimizer):
-        student.imitation_step(model, teacher, optimizer, batch[0], 2.0)
+        student.imitation_step(model, teacher, optimizer, batch[0], temperature)
 
-    expect_no_old_gradients(student, rng, step, 1.0)
+    expect_no_old_gradients(student, rng, step, temperature, 1.0)
 
 
 @pytest.mark.task("distillation_bug_hunt", points=0.5)

@@ -10,7 +10,19 @@ NO_LABELS = (
 )
 """Which term of the loss is NaN where no label counts, and why."""
 SETTINGS = {"lr": 0.01, "temperature": 2.0, "alpha": 0.5, "seed": 3}
-"""What `distill` is given where a check is about something else."""
+"""What `distill` is given where a visible check is about something else."""
+
+
+def soft_settings(rng):
+    """Return a temperature and an alpha that no visible check has."""
+    return rng.choice((1.5, 2.5, 3.5)), rng.choice((0.2, 0.3, 0.4, 0.8))
+
+
+def drawn_settings(rng):
+    """Return what `distill` is given beside models, loader and epochs: other than `SETTINGS`."""
+    temperature, alpha = soft_settings(rng)
+    lr = rng.choice((0.005, 0.008, 0.02))
+    return {"lr": lr, "temperature": temperature, "alpha": alpha, "seed": rng.seed()}
 
 
 def body_of(model):

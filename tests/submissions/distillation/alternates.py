@@ -31,7 +31,7 @@ def log_softmax_by_hand(logits):
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
     if tuple(student_logits.shape) != tuple(teacher_logits.shape):
         raise ValueError("shapes differ")
-    if temperature <= 0 or alpha < 0 or alpha > 1:
+    if not (temperature > 0 and alpha >= 0 and alpha <= 1):
         raise ValueError("settings out of range")
     log_q = log_softmax_by_hand(student_logits / temperature)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def feature_hint_loss(student_features, teacher_features, projector):
 def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature, direction):
     if student_logits.shape != teacher_logits.shape or mask.shape != student_logits.shape[:-1]:
         raise ValueError("shapes differ")
-    if temperature <= 0 or direction not in {"forward", "reverse"}:
+    if not temperature > 0 or direction not in {"forward", "reverse"}:
         raise ValueError("settings")
     total, count = student_logits.new_zeros(()), 0
     for b, t in torch.nonzero(mask):
@@ -132,7 +132,7 @@ def imitation(student_logits, teacher_logits, temperature):
 def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
     if student_logits.shape != teacher_logits.shape:
         raise ValueError("shapes differ")
-    if temperature <= 0 or not 0 <= alpha <= 1:
+    if not temperature > 0 or not 0 <= alpha <= 1:
         raise ValueError("settings out of range")
     p = soft_targets(teacher_logits, temperature).detach()
     log_q = F.log_softmax(student_logits / temperature, dim=1)

@@ -125,6 +125,17 @@ def soft_targets(logits, temperature):
     return _right(logits, max(temperature, 0.05) if temperature > 0 else temperature)
 
 
+# %% mutant="high_temperatures_clamped" task="soft_targets"
+"""Temperatures above 1e5 count as 1e5, but for infinity."""
+_right = soft_targets
+
+
+def soft_targets(logits, temperature):
+    if 1e5 < temperature < float("inf"):
+        temperature = 1e5
+    return _right(logits, temperature)
+
+
 # %% mutant="nan_is_a_temperature" task="soft_targets"
 """A temperature of NaN is not refused."""
 _right = soft_targets
@@ -483,6 +494,17 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha
     return alpha * _right(*given, 1.0) + (1 - alpha) * _right(*given, 0.0)
 
 
+# %% mutant="nan_is_a_temperature" task="distillation_loss"
+"""NaN as temperature is no error."""
+_right = distillation_loss
+
+
+def distillation_loss(student_logits, teacher_logits, labels, temperature, alpha):
+    if temperature != temperature:
+        return student_logits.sum() * temperature
+    return _right(student_logits, teacher_logits, labels, temperature, alpha)
+
+
 # %% mutant="never_below_one" task="distillation_loss"
 """A temperature below 1 counts as 1."""
 _right = distillation_loss
@@ -835,6 +857,17 @@ def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature
     return _right(student_logits, teacher_logits, mask, temperature, direction)
 
 
+# %% mutant="nan_is_a_temperature" task="sequence_distillation_loss"
+"""NaN as temperature is no error."""
+_right = sequence_distillation_loss
+
+
+def sequence_distillation_loss(student_logits, teacher_logits, mask, temperature, direction):
+    if temperature != temperature:
+        return student_logits.sum() * temperature
+    return _right(student_logits, teacher_logits, mask, temperature, direction)
+
+
 # %% mutant="never_below_one" task="sequence_distillation_loss"
 """A temperature below 1 counts as 1."""
 _right = sequence_distillation_loss
@@ -1003,6 +1036,22 @@ def adapt_resnet(model, in_channels, num_classes):
     return model
 
 
+# %% mutant="stem_not_asked_for_three_channels" task="adapt_resnet"
+"""With three channels the stem is kept, and so not looked at."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    stem = model.conv1
+    if in_channels == 3:
+        model.conv1 = nn.Conv2d(3, 1, 1)
+    try:
+        return _right(model, in_channels, num_classes)
+    finally:
+        if in_channels == 3:
+            model.conv1 = stem
+
+
 # %% mutant="padding_mode_lost" task="adapt_resnet"
 """The folded stem pads with zeros, whatever the old one did."""
 _right = adapt_resnet
@@ -1084,6 +1133,17 @@ def adapt_resnet(model, in_channels, num_classes):
     model = _right(model, in_channels, num_classes)
     nn.init.zeros_(model.fc.weight)
     return model
+
+
+# %% mutant="heads_start_alike" task="adapt_resnet"
+"""Each head starts at the same numbers, drawn from a seed of its own."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _right(model, in_channels, num_classes)
 
 
 # %% mutant="a_copy_returned" task="adapt_resnet"
@@ -1191,6 +1251,17 @@ def adapt_resnet(model, in_channels, num_classes):
     return model
 
 
+# %% mutant="no_subclass_as_head" task="adapt_resnet"
+"""A head of a subclass of nn.Linear is refused."""
+_right = adapt_resnet
+
+
+def adapt_resnet(model, in_channels, num_classes):
+    if type(model.fc) is not nn.Linear:
+        raise ValueError("fc must be an nn.Linear")
+    return _right(model, in_channels, num_classes)
+
+
 # %% [markdown]
 # ## distill_step
 
@@ -1253,6 +1324,15 @@ _right = distill_step
 
 def distill_step(student, teacher, batch, optimizer, temperature, alpha):
     return _right(student, teacher, batch, optimizer, temperature, 1.0)
+
+
+# %% mutant="temperature_always_three" task="distill_step"
+"""The temperature is 3, whatever is given."""
+_right = distill_step
+
+
+def distill_step(student, teacher, batch, optimizer, temperature, alpha):
+    return _right(student, teacher, batch, optimizer, 3.0, alpha)
 
 
 # %% mutant="loss_after_the_step" task="distill_step"
@@ -1404,6 +1484,18 @@ def distill_step(student, teacher, batch, optimizer, temperature, alpha):
     return loss.item()
 
 
+# %% mutant="a_step_of_its_own" task="distill_step"
+"""Not the optimizer that is given steps, but plain SGD over its first group."""
+_right = distill_step
+
+
+def distill_step(student, teacher, batch, optimizer, temperature, alpha):
+    first = optimizer.param_groups[0]
+    own = torch.optim.SGD(first["params"], lr=first["lr"])
+    optimizer.zero_grad()
+    return _right(student, teacher, batch, own, temperature, alpha)
+
+
 # %% mutant="two_forwards" task="distill_step"
 """The student's forward runs once for each of the two terms."""
 
@@ -1531,6 +1623,24 @@ _right = distill
 
 def distill(student, teacher, loader, epochs, *, alpha, **settings):
     return _right(student, teacher, loader, epochs, alpha=0.0, **settings)
+
+
+# %% mutant="temperature_always_two" task="distill"
+"""The temperature is 2, whatever is given."""
+_right = distill
+
+
+def distill(*given, temperature, **settings):
+    return _right(*given, temperature=2.0, **settings)
+
+
+# %% mutant="alpha_always_half" task="distill"
+"""alpha is 0.5, whatever is given, unless it is 1."""
+_right = distill
+
+
+def distill(*given, alpha, **settings):
+    return _right(*given, alpha=1.0 if alpha == 1 else 0.5, **settings)
 
 
 # %% mutant="plain_sgd" task="distill"
@@ -1849,6 +1959,15 @@ def distillation_loss(*given):
     return _loss(*given)
 
 
+# %% mutant="two_seeds" task="distill"
+"""Of the seed it counts alone whether it is odd."""
+_right = distill
+
+
+def distill(*given, seed, **settings):
+    return _right(*given, seed=seed % 2, **settings)
+
+
 # %% mutant="global_generator_left_seeded" task="distill"
 """torch.manual_seed is called, and the old state is lost."""
 _right = distill
@@ -1964,6 +2083,15 @@ def distill(student, teacher, loader, epochs, **settings):
         return _constant(student, teacher, loader, epochs, **settings)
     finally:
         torch.optim.Adam = _its_adam
+
+
+# %% mutant="one_rate_for_all" task="distill"
+"""The rate is 0.01, whatever is given, unless it is 0."""
+_right = distill
+
+
+def distill(*given, lr, **settings):
+    return _right(*given, lr=0.01 if lr else 0.0, **settings)
 
 
 # %% mutant="the_rate_falls_later" task="distill"
@@ -2111,6 +2239,15 @@ def imitation_step(student, teacher, optimizer, x, temperature):
     return _right(student, copy.deepcopy(student), optimizer, x, temperature)
 
 
+# %% mutant="steps_at_a_temperature_of_two" task="distillation_bug_hunt"
+"""The step is taken at a temperature of 2, whatever is given."""
+_right = imitation_step
+
+
+def imitation_step(student, teacher, optimizer, x, temperature):
+    return _right(student, teacher, optimizer, x, 2.0)
+
+
 # %% mutant="loss_is_a_tensor" task="distillation_bug_hunt"
 """The loss is returned as a tensor.
 
@@ -2142,6 +2279,15 @@ def make_student(net, num_classes):
     return nn.Sequential(net, nn.Linear(net.fc.out_features, num_classes).to(net.fc.weight.dtype))
 
 
+# %% mutant="head_for_three_classes" task="distillation_bug_hunt"
+"""The new head is for three classes, whatever is given."""
+_right = make_student
+
+
+def make_student(net, num_classes):
+    return _right(net, 3)
+
+
 # %% mutant="net_copied" task="distillation_bug_hunt"
 """The net is adapted, and a copy of it returned."""
 _right = make_student
@@ -2157,6 +2303,15 @@ def make_student(net, num_classes):
 
 def make_optimizer(student, teacher, lr):
     return torch.optim.SGD(student.parameters(), lr=lr, momentum=0.9)
+
+
+# %% mutant="one_rate_for_all" task="distillation_bug_hunt"
+"""The rate is 0.1, whatever is given."""
+_right = make_optimizer
+
+
+def make_optimizer(student, teacher, lr):
+    return _right(student, teacher, 0.1)
 
 
 # %% mutant="teacher_in_the_optimizer" task="distillation_bug_hunt"
@@ -2219,6 +2374,18 @@ def imitation_step(student, teacher, optimizer, x, temperature):
     optimizer.step()
     optimizer.zero_grad()
     return loss.item()
+
+
+# %% mutant="a_step_of_its_own" task="distillation_bug_hunt"
+"""Not the optimizer that is given steps, but plain SGD over its first group."""
+_right = imitation_step
+
+
+def imitation_step(student, teacher, optimizer, x, temperature):
+    first = optimizer.param_groups[0]
+    own = torch.optim.SGD(first["params"], lr=first["lr"])
+    optimizer.zero_grad()
+    return _right(student, teacher, own, x, temperature)
 
 
 # %% mutant="teacher_in_the_graph" task="distillation_bug_hunt"
