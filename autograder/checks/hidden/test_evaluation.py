@@ -10,6 +10,7 @@ import torch
 from sklearn import metrics
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from autograder.checking.expect import (
     award_judgements,
@@ -32,50 +33,26 @@ from autograder.checks.shared.common import (
 )
 from autograder.checks.shared.evaluation import (
     a_history,
+    bootstrap_of,
     compared,
     curves,
     draw_svg,
+    examples_of,
+    expect_counted,
     expect_good_temperature,
     expect_leaks,
     expect_pair,
     expect_test,
+    f1_of,
     labelled,
     open_figures,
     panels,
     predictions,
+    rows_with,
+    words,
 )
 
 # ----------------------------------------------------------------- probes: they do, and they report
-
-
-def bootstrap_of(kind, function, *arguments, seed, **options):
-    """Call a bootstrap with a metric of this kind.
-
-    A "counted accuracy" is larger by `seed`, and by how many resamples have been measured before;
-    a "slow accuracy" by how many calls there have been, and each of them takes some milliseconds.
-    """
-    import numpy as np
-
-    seen = [seed % 1000]
-
-    def metric(truth, predicted):
-        if kind == "squared error":
-            return ((truth - predicted) ** 2).mean(axis=-1)
-        if kind == "median error":
-            return np.median(np.abs(truth - predicted), axis=-1)
-        accuracy = (truth == predicted).mean(axis=-1)
-        first = seen[0]
-        if kind == "counted accuracy":
-            seen[0] += 1 if truth.ndim == 1 else len(truth)
-            accuracy = accuracy + (first if truth.ndim == 1 else np.arange(first, seen[0]))
-        if kind == "slow accuracy":
-            seen[0] += 1
-            accuracy = accuracy + first
-            for _ in range(400_000):
-                pass
-        return accuracy
-
-    return function(metric, *arguments, rng=np.random.default_rng(seed), **options)
 
 
 def fit_without_gradients(fit, logits, labels):
@@ -177,21 +154,26 @@ def deep(rng):
 def test_small_integer_types(student, rng):
     """Labels in a small integer type are counted as others are."""
     for dtype in (np.uint8, np.int8):
-        y_true, y_pred = (rng.integers(0, 40, (300,)).numpy() for _ in range(2))
-        y_true[0], y_pred[0] = 39, 38
-        expected = torch.from_numpy(metrics.confusion_matrix(y_true, y_pred, labels=range(40)))
-        came = student.confusion_matrix(y_true.astype(dtype), y_pred.astype(dtype), 40)
-        expect_close(came, expected, f"With 40 classes in {dtype.__name__} it is wrong.", atol=0)
+        classes = int(rng.integers(30, 60))
+        y_true, y_pred = (rng.integers(0, classes, (300,)).numpy() for _ in range(2))
+        y_true[0], y_pred[0] = classes - 1, classes - 2
+        expected = metrics.confusion_matrix(y_true, y_pred, labels=range(classes))
+        came = student.confusion_matrix(y_true.astype(dtype), y_pred.astype(dtype), classes)
+        message = f"With many classes in {dtype.__name__} it is wrong."
+        expect_close(came, torch.from_numpy(expected), message, atol=0)
 
 
 @pytest.mark.task("confusion_matrix", points=1)
 def test_matrix_of_nothing(student, rng):
     """Without examples the counts are zero, with as many classes as were asked for."""
-    nothing = np.zeros(0, dtype=np.int64)
-    came = student.confusion_matrix(np.array([1]), np.array([1]), 2)
-    expect_close(came, torch.tensor([[0, 0], [0, 1]]), "One example is not counted.", atol=0)
-    came = student.confusion_matrix(nothing, nothing, 3)
-    expect_tensor(came, (3, 3), "The matrix of no examples", torch.int64)
+    nothing, classes = np.zeros(0, dtype=np.int64), int(rng.integers(3, 30))
+    truth, predicted = (rng.integers(0, classes, (1,)).numpy() for _ in range(2))
+    expected = torch.zeros(classes, classes, dtype=torch.int64)
+    expected[truth, predicted] = 1
+    came = student.confusion_matrix(truth, predicted, classes)
+    expect_close(came, expected, "One example is not counted.", atol=0)
+    came = student.confusion_matrix(nothing, nothing, classes)
+    expect_tensor(came, (classes, classes), "The matrix of no examples", torch.int64)
     expect(not came.any(), "The matrix of no examples is not all zero.")
     came = student.confusion_matrix(nothing, nothing)
     expect_tensor(came, (0, 0), "The matrix of no examples and no classes", torch.int64)
@@ -200,32 +182,39 @@ def test_matrix_of_nothing(student, rng):
 @pytest.mark.task("confusion_matrix", points=1)
 def test_matrix_refuses(student, rng):
     """Other shapes, negative classes and classes beyond num_classes are ValueErrors."""
-    y = np.array([0, 2, 1, 2])
+    count = int(rng.integers(3, 7))
+    y = rng.numpy.permutation(np.repeat(np.arange(count), 2))  # each class twice
+
+    def y_with(odd):
+        return np.where(np.arange(len(y)) == rng.integers(0, len(y)).item(), odd, y)
+
     for first, second, classes, what in (
         (y, y[:1], None, "Arrays of different length"),
-        (y.reshape(2, 2), y.reshape(2, 2), None, "Arrays of two dimensions"),
-        (y, np.array([0, 1, -1, 2]), None, "A negative class"),
-        (np.array([0, 1, -2, 2]), y, 3, "A negative class"),
-        (y, np.array([0, 1, 3, 2]), 3, "A class that is not below num_classes"),
+        (y.reshape(2, count), y.reshape(2, count), None, "Arrays of two dimensions"),
+        (y, y_with(-1), None, "A negative class"),
+        (y_with(-2), y, count, "A negative class"),
+        (y, y_with(count), count, "A class that is not below num_classes"),
+        (y, y, 0, "A class that is not below num_classes"),
     ):
         expect_raises(
             ValueError,
             lambda a=first, b=second, c=classes: student.confusion_matrix(a, b, c),
             f"{what} should be a ValueError.",
         )
-    expected = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 2]])
-    expect_close(student.confusion_matrix(y, y, 3), expected, "A good call fails.", atol=0)
+    expected = 2 * torch.eye(count, dtype=torch.int64)
+    expect_close(student.confusion_matrix(y, y, count), expected, "A good call fails.", atol=0)
 
 
 @pytest.mark.task("confusion_matrix", points=0.5)
 def test_number_of_classes(student, rng):
     """Without num_classes the largest class of either array decides."""
-    low, high = np.array([0, 1, 1]), np.array([0, 4, 1])
-    expected = torch.zeros(5, 5, dtype=torch.int64)
-    expected[0, 0], expected[1, 4], expected[1, 1] = 1, 1, 1
-    for given, matrix in (((low, high), expected), ((high, low), expected.T)):
+    matrix = np.zeros((int(rng.integers(4, 9)),) * 2, dtype=np.int64)
+    matrix[:2, :2], matrix[int(rng.integers(0, 2)), -1] = 1, 1  # the largest is in one array only
+    low, high = examples_of(rng, matrix)
+    for given, counts in (((low, high), matrix), ((high, low), matrix.T.copy())):
         came = student.confusion_matrix(*given)
-        expect_close(came, matrix, "With a largest class of 4 it is not right.", atol=0)
+        message = "Where the largest class is in one array only it is not right."
+        expect_close(came, torch.from_numpy(counts), message, atol=0)
 
 
 @pytest.mark.task("confusion_matrix", points=0.5)
@@ -246,8 +235,9 @@ def test_matrix_leaves_its_arguments(student, rng):
 @pytest.mark.task("f1_scores", points=1)
 def test_classes_never_true(student, rng):
     """A class that occurs in the predictions only has F1 0 and counts in the mean."""
-    y_true, y_pred = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 1, 2])
-    expected = torch.tensor([2 / 3, 0.8, 0.0], dtype=torch.float64)
+    matrix = rng.numpy.integers(1, 5, (int(rng.integers(3, 6)),) * 2)
+    matrix[int(rng.integers(0, len(matrix)))] = 0
+    expected, (y_true, y_pred) = f1_of(matrix), examples_of(rng, matrix)
     came = student.f1_scores(y_true, y_pred, None)
     expect_close(came, expected, "The scores with a class that is never true are not right.")
     came = student.f1_scores(y_true, y_pred, "macro")
@@ -257,8 +247,9 @@ def test_classes_never_true(student, rng):
 @pytest.mark.task("f1_scores", points=1)
 def test_classes_never_predicted(student, rng):
     """A class that is never predicted has F1 0 and counts in the mean."""
-    y_true, y_pred = np.array([0, 0, 1, 1, 2]), np.array([0, 0, 1, 0, 0])
-    expected = torch.tensor([2 / 3, 2 / 3, 0.0], dtype=torch.float64)
+    matrix = rng.numpy.integers(1, 5, (int(rng.integers(3, 6)),) * 2)
+    matrix[:, int(rng.integers(0, len(matrix)))] = 0
+    expected, (y_true, y_pred) = f1_of(matrix), examples_of(rng, matrix)
     came = student.f1_scores(y_true, y_pred, None)
     expect_close(came, expected, "The scores with a class that is never predicted are not right.")
     came = student.f1_scores(y_true, y_pred, "macro")
@@ -281,8 +272,8 @@ def test_any_integers_as_classes(student, rng):
 @pytest.mark.task("f1_scores", points=0.5)
 def test_f1_of_nothing(student, rng):
     """Without examples there are no scores, and each average is 0.0."""
-    nothing = np.zeros(0, dtype=np.int64)
-    expect_float(student.f1_scores(np.array([1]), np.array([1]), "macro"), 1.0, "One example:")
+    nothing, one = np.zeros(0, dtype=np.int64), rng.integers(-9, 10, (1,)).numpy()
+    expect_float(student.f1_scores(one, one, "macro"), 1.0, "One example:")
     expect_tensor(student.f1_scores(nothing, nothing, None), (0,), "The scores", torch.float64)
     for average in ("macro", "micro", "weighted"):
         came = student.f1_scores(nothing, nothing, average)
@@ -292,11 +283,11 @@ def test_f1_of_nothing(student, rng):
 @pytest.mark.task("f1_scores", points=0.5)
 def test_f1_refuses(student, rng):
     """Another average and arrays of other shapes are ValueErrors."""
-    y = np.array([0, 2, 1, 2])
+    y = rng.integers(0, 4, (12,)).numpy()
     for first, second, average, what in (
         (y, y, "mean", "An average called mean"),
         (y, y[:1], "macro", "Arrays of different length"),
-        (y.reshape(2, 2), y.reshape(2, 2), None, "Arrays of two dimensions"),
+        (y.reshape(3, 4), y.reshape(3, 4), None, "Arrays of two dimensions"),
     ):
         expect_raises(
             ValueError,
@@ -312,7 +303,8 @@ def test_f1_refuses(student, rng):
 @pytest.mark.task("expected_calibration_error", points=1.5)
 def test_bins_weigh_by_their_size(student, rng):
     """A bin's difference counts by the share of the examples in it."""
-    for bins, classes in ((10, 3), (7, 5)):
+    for classes in (3, 5):
+        bins = int(rng.integers(6, 13))
         logits, labels = labelled(rng, 400, classes, 2.0)
         probabilities = logits.softmax(dim=1)
         confidence, chosen = probabilities.max(dim=1)
@@ -324,32 +316,40 @@ def test_bins_weigh_by_their_size(student, rng):
             abs((right[index == m] - confidence[index == m]).sum().item()) for m in range(bins)
         ) / len(right)
         came = student.expected_calibration_error(probabilities[kept].float(), labels[kept], bins)
-        expect_float(came, expected, f"With {bins} bins of unequal size it is not right.", 1e-5)
+        expect_float(came, expected, "With bins of unequal size it is not right.", 1e-5)
 
 
 @pytest.mark.task("expected_calibration_error", points=1)
 def test_edges_belong_below(student, rng):
     """A confidence on an edge belongs to the bin below it."""
-    for top, expected in ((0.75, (0.75 + 0.125) / 2), (0.8125, (0.8125 - 0.125) / 2)):
-        probabilities = torch.tensor([[top, 1 - top], [0.875, 0.125]])
-        came = student.expected_calibration_error(probabilities, torch.tensor([1, 0]), 4)
-        message = f"Confidences of {top} and 0.875 in four bins: it is not right."
-        expect_float(came, expected, message)
+    edge, bins = rng.choice((0.5, 0.75)), 4 * int(rng.integers(2, 6))
+    other = edge + 0.5 / bins  # in the middle of the bin above
+    for top, below in ((edge, True), (edge + 0.25 / bins, False)):
+        probabilities, (wrong, right) = rows_with(rng, [top, other], 3)
+        labels = torch.stack([(wrong + 1) % 3, right])
+        came = student.expected_calibration_error(probabilities, labels, bins)
+        where = "on the edge of a bin and above it" if below else "in one bin"
+        message = f"With two confidences, {where}, it is not right."
+        expect_float(came, (top + (1 - other if below else other - 1)) / 2, message)
 
 
 @pytest.mark.task("expected_calibration_error", points=0.5)
 def test_certainty_is_in_the_last_bin(student, rng):
     """A confidence of 1 belongs to the last bin."""
-    probabilities = torch.tensor([[1.0, 0.0], [0.125, 0.875], [0.75, 0.25], [0.25, 0.75]])
-    came = student.expected_calibration_error(probabilities, torch.tensor([1, 1, 0, 1]), 5)
-    expected = (abs(1 - 1.875) + abs(2 - 1.5)) / 4
+    bins, share = int(rng.integers(4, 10)), float(rng.numpy.uniform(0.2, 0.8))
+    sure, less = 1 - share / bins, 1 - (1 + share) / bins  # in the last bin, and the one below it
+    probabilities, labels = rows_with(rng, [1.0, sure, less, less], 2)
+    labels[0] ^= 1
+    came = student.expected_calibration_error(probabilities, labels, bins)
+    expected = (sure + 2 * (1 - less)) / 4
     expect_float(came, expected, "With a confidence of 1 the error is not right.", 1e-6)
 
 
 @pytest.mark.task("expected_calibration_error", points=1)
 def test_ece_refuses(student, rng):
     """A number of bins that is no int of at least 1, and labels of another shape, are errors."""
-    probabilities, labels = torch.tensor([[0.75, 0.25], [0.5, 0.5]]), torch.tensor([0, 0])
+    sure = rng.numpy.uniform(0.6, 0.95, 2)
+    probabilities, labels = rows_with(rng, sure, 2)
     for given, bins, what in (
         (labels, 0, "bins=0"),
         (labels, 2.0, "2.0 bins"),
@@ -363,17 +363,18 @@ def test_ece_refuses(student, rng):
             f"{what} should be a ValueError.",
         )
     came = student.expected_calibration_error(probabilities, labels, 1)
-    expect_float(came, 0.375, "A good call, with one bin, fails.")
+    expect_float(came, 1 - sure.mean(), "A good call, with one bin, fails.")
 
 
 @pytest.mark.task("expected_calibration_error", points=0.5)
 def test_ece_leaves_its_arguments(student, rng):
     """The arguments are left unchanged."""
-    probabilities = torch.tensor([[0.2, 0.7, 0.1], [0.15, 0.15, 0.7], [0.7, 0.1, 0.2]])
-    labels = torch.tensor([1, 2, 2])
+    sure = rng.numpy.uniform(0.52, 0.6, 3)  # all in (0.5, 0.75]
+    probabilities, places = rows_with(rng, sure, 3)
+    labels = (places + torch.tensor([0, 0, 1])) % 3
     function = student.expected_calibration_error
     came, after = student.run(call_and_return_arguments, function, probabilities, labels, 4)
-    expect_float(came, abs(2 / 3 - 0.7), "The error is not right.", 1e-5)
+    expect_float(came, 2 / 3 - sure.mean(), "The error is not right.", 1e-5)
     expect_unchanged(after[:2], [probabilities, labels], "An argument")
 
 
@@ -471,7 +472,7 @@ def test_percentiles_of_a_skewed_metric(student, rng):
 @pytest.mark.task("bootstrap_interval", points=0.5, seconds=10)
 def test_level_of_an_interval(student, rng):
     """The level decides how wide the interval is."""
-    truth, pred_a, _ = predictions(250, 150, 0, 0)
+    truth, pred_a, _ = predictions(rng, 250, 150, 0, 0)
     values = rng.numpy.binomial(400, 0.625, size=100_000) / 400
     for level in (0.5, 0.8):
         options = {"n_resamples": 5000, "level": level, "seed": rng.seed()}
@@ -486,16 +487,6 @@ def large_data(rng):
     y_true = rng.integers(0, 10, (5000,)).numpy()
     y_pred = np.where(rng.numpy.random(5000) < 0.7, y_true, (y_true + 1) % 10)
     return y_true, y_pred
-
-
-def expect_counted(came, y_true, y_pred, seed, n_resamples, level):
-    """Expect the interval of a "counted accuracy" of large data, which tells the resamples."""
-    expect_pair(came)
-    share, last = (y_true == y_pred).mean(), n_resamples - 1
-    ends = [seed % 1000 + q * last + share for q in ((1 - level) / 2, (1 + level) / 2)]
-    # one more, before all, may be the data themselves
-    right = any(all(abs(c - e - k) < 0.05 for c, e in zip(came, ends, strict=True)) for k in (0, 1))
-    expect(right, f"Not {n_resamples} resamples of the data, and no more, have been measured.")
 
 
 @pytest.mark.task("bootstrap_interval", points=0.5)
@@ -549,7 +540,7 @@ def test_number_of_resamples(student, rng):
 @pytest.mark.task("bootstrap_interval", points=0.5)
 def test_bootstrap_refuses(student, rng):
     """No examples, other shapes, no resamples, and a level outside (0, 1) are ValueErrors."""
-    truth, pred, _ = predictions(20, 10, 0, 0)
+    truth, pred, _ = predictions(rng, 20, 10, 0, 0)
     nothing = np.zeros(0, dtype=np.int64)
     for y_true, y_pred, n_resamples, level, what in (
         (nothing, nothing, 10, 0.9, "No examples"),
@@ -567,9 +558,10 @@ def test_bootstrap_refuses(student, rng):
             lambda g=given, o=options: student.run(bootstrap_of, "accuracy", *g, **o),
             f"{what} should be a ValueError.",
         )
-    given, options = [student.bootstrap_interval, truth, truth], {"n_resamples": 9, "level": 0.9}
-    came = student.run(bootstrap_of, "accuracy", *given, seed=1, **options)
-    expect_equal(list(came), [1.0, 1.0], "A good call, all right, fails.")
+    for y in (truth, truth[:1]):
+        given, options = [student.bootstrap_interval, y, y], {"n_resamples": 9, "level": 0.9}
+        came = student.run(bootstrap_of, "accuracy", *given, seed=1, **options)
+        expect_equal(list(came), [1.0, 1.0], f"A good call, {len(y)} of {len(y)} right, fails.")
 
 
 @pytest.mark.task("bootstrap_interval", points=0.5)
@@ -590,7 +582,9 @@ def test_bootstrap_leaves_its_arguments(student, rng):
 
 @pytest.mark.task("paired_bootstrap", points=1, seconds=10)
 def test_difference_of_any_metric(student, rng):
-    """The difference is that of the metric given; the arrays are left unchanged."""
+    """The difference is that of the metric given, on as many resamples as were asked for; the
+    arrays are left unchanged.
+    """
     truth = rng.normal(60).numpy().astype(np.float64)
     pred_a = truth + rng.numpy.uniform(0.5, 1.5, 60)
     pred_b = truth + rng.numpy.uniform(0.0, 1.0, 60) ** 2
@@ -606,12 +600,22 @@ def test_difference_of_any_metric(student, rng):
     expect_float(came["difference"], expected, "The difference of two medians is not right.")
     message = "The interval of a difference of medians is not right."
     expect_quantiles((came["low"], came["high"]), values, 0.8, 2000, message, grain=0.02)
+    y_true, y_pred = large_data(rng)
+    given = [student.paired_bootstrap, y_true, y_pred, np.full_like(y_true, -1)]  # never right
+    for wanted in rng.numpy.integers([100, 600], [500, 900]).tolist():
+        seed = rng.seed()
+        options = {"n_resamples": wanted, "level": 0.9, "seed": seed}
+        came = student.run(bootstrap_of, "counted accuracy", *given, **options)
+        expect(type(came) is dict and {"low", "high"} <= came.keys(), "Keys are missing.")
+        expect_counted((came["low"], came["high"]), y_true, y_pred, seed, wanted, 0.9)
 
 
 @pytest.mark.task("paired_bootstrap", points=1, seconds=10)
 def test_ties_are_no_wins(student, rng):
     """A resample in which both are equal is no win."""
-    truth, pred_a, pred_b = predictions(1, 1, 30, 8)
+    arrays = predictions(rng, 1, 1, 30, 8)
+    ahead = (arrays[1] == arrays[0]) - 1 * (arrays[2] == arrays[0])  # A alone is right in the last
+    truth, pred_a, pred_b = (array[np.argsort(ahead, kind="stable")] for array in arrays)
     counts = rng.numpy.multinomial(40, [1 / 40, 1 / 40, 38 / 40], size=200_000)
     expected = float((counts[:, 0] > counts[:, 1]).mean())
     options = {"n_resamples": 4000, "level": 0.9}
@@ -625,7 +629,7 @@ def test_ties_are_no_wins(student, rng):
 @pytest.mark.task("paired_bootstrap", points=1)
 def test_paired_bootstrap_refuses(student, rng):
     """No examples, other shapes, no resamples, and a level outside (0, 1) are ValueErrors."""
-    truth, pred_a, pred_b = predictions(12, 8, 10, 0)
+    truth, pred_a, pred_b = predictions(rng, 12, 8, 10, 0)
     nothing = np.zeros(0, dtype=np.int64)
     for arrays, n_resamples, level, what in (
         ((nothing,) * 3, 10, 0.9, "No examples"),
@@ -643,16 +647,18 @@ def test_paired_bootstrap_refuses(student, rng):
             ),
             f"{what} should be a ValueError.",
         )
-    given = [student.paired_bootstrap, truth, truth, 1 - truth]
-    came = student.run(bootstrap_of, "accuracy", *given, n_resamples=9, level=0.9, seed=1)
     expected = {"difference": 1.0, "low": 1.0, "high": 1.0, "wins": 1.0}
-    expect_equal(came, expected, "A good call, A all right and B all wrong, fails.")
+    for y in (truth, truth[:1]):
+        given = [student.paired_bootstrap, y, y, 1 - y]
+        came = student.run(bootstrap_of, "accuracy", *given, n_resamples=9, level=0.9, seed=1)
+        message = f"A good call, n = {len(y)}, A all right and B all wrong, fails."
+        expect_equal(came, expected, message)
 
 
 @pytest.mark.task("paired_bootstrap", points=0.5, seconds=10)
 def test_chance_of_a_difference(student, rng):
     """Equal states of rng give equal results, whatever numpy's global generator does."""
-    arrays, seed, came = predictions(60, 40, 150, 51), rng.seed(), []
+    arrays, seed, came = predictions(rng, 60, 40, 150, 51), rng.seed(), []
     options = {"n_resamples": 200, "level": 0.9, "seed": seed}
     for call in range(3):
         if call == 2:
@@ -672,41 +678,46 @@ def test_chance_of_a_difference(student, rng):
 @pytest.mark.task("mcnemar", points=1)
 def test_an_even_table(student, rng):
     """Where b = c, the statistic is 0 and both p are 1."""
-    for b, c in ((7, 7), (1, 1), (4, 12)):
-        expect_test(student.mcnemar(*predictions(b, c, 20, 5)), b, c)
+    few, many = int(rng.integers(2, 7)), int(rng.integers(9, 14))
+    for b, c in ((many, many), (1, 1), (few, many)):
+        expect_test(student.mcnemar(*predictions(rng, b, c, 20, 5)), b, c)
 
 
 @pytest.mark.task("mcnemar", points=1.5, seconds=30)
 def test_large_tables(student, rng):
     """p is right for thousands of examples on which the models differ."""
     for b, c in ((1240, 1130), (2600, 2400), (900, 420)):
-        expect_test(student.mcnemar(*predictions(b, c, 500, 100)), b, c)
+        b, c = (int(count - rng.integers(0, 60)) for count in (b, c))
+        expect_test(student.mcnemar(*predictions(rng, b, c, 500, 100)), b, c)
 
 
 @pytest.mark.task("mcnemar", points=1)
 def test_two_ways_to_be_wrong(student, rng):
     """Examples that both have wrong do not count, and the arrays are left unchanged."""
-    truth = np.array([4] * 8 + [2] * 3 + [0] * 11 + [1] * 6)
-    pred_a = np.array([4] * 8 + [1] * 3 + [1] * 11 + [1] * 6)
-    pred_b = np.array([3] * 8 + [2] * 3 + [2] * 11 + [1] * 6)
+    b, c = int(rng.integers(7, 12)), int(rng.integers(2, 6))
+    kinds = np.repeat(np.arange(4), (b, c, 11, 6))
+    truth = rng.integers(0, 5, kinds.shape).numpy()
+    pred_a = (truth + np.array([0, 1, 1, 0])[kinds]) % 5
+    pred_b = (truth + np.array([1, 0, 2, 0])[kinds]) % 5
     given = [truth, pred_a, pred_b]
     came, after = student.run(call_and_return_arguments, student.mcnemar, *given)
-    expect_test(came, 8, 3)
+    expect_test(came, b, c)
     expect_unchanged(after, given, "An array")
 
 
 @pytest.mark.task("mcnemar", points=1)
 def test_mcnemar_refuses(student, rng):
     """Arrays that are not all of one shape (n,) are ValueErrors."""
-    truth, pred_a, pred_b = predictions(6, 2, 4, 0)
+    b = int(rng.integers(6, 11))
+    truth, pred_a, pred_b = predictions(rng, b, 2, 14 - b, 0)
     for arrays, what in (
         ((truth, pred_a, pred_b[:1]), "A second model of one prediction"),
         ((truth[:1], pred_a, pred_b), "One label"),
-        (tuple(a.reshape(3, 4) for a in (truth, pred_a, pred_b)), "Arrays of two dimensions"),
+        (tuple(a.reshape(4, 4) for a in (truth, pred_a, pred_b)), "Arrays of two dimensions"),
     ):
         message = f"{what} should be a ValueError."
         expect_raises(ValueError, lambda a=arrays: student.mcnemar(*a), message)
-    expect_test(student.mcnemar(truth, pred_a, pred_b), 6, 2)
+    expect_test(student.mcnemar(truth, pred_a, pred_b), b, 2)
 
 
 # -------------------------------------------------------------------------------- learning_curves
@@ -806,13 +817,18 @@ def unsteady(rng):
     return net, x, labels
 
 
+def a_loader(x, labels):
+    """A DataLoader of these, in batches of seven, in another order in each pass."""
+    return DataLoader(TensorDataset(x, labels), batch_size=7, shuffle=True)
+
+
 @pytest.mark.task("compare", points=1)
 def test_models_predict_in_eval_mode(student, rng):
-    """A model that make returns in train mode predicts in eval mode."""
+    """A model that make returns in train mode predicts in eval mode, also from a DataLoader."""
     net, x, labels = unsteady(rng)
     net.train()
     net[2].eval()
-    given = [student.compare, {"net": {0: net}}, {"data": [(x, labels)]}, [0]]
+    given = [student.compare, {"net": {0: net}}, {"data": a_loader(x, labels)}, [0]]
     rows = student.run(compared, *given)
     expect_row(rows, 0.75, 0.0, 1, "A model with dropout and batch-norm has another accuracy.")
 
@@ -864,6 +880,7 @@ def test_compare_refuses(student, rng):
     for loaders, seeds, what in (
         (full, [], "No seeds"),
         ({"data": [(x, labels)], "nothing": []}, [0], "A loader without batches"),
+        ({"nothing": [(x[:0], labels[:0])]}, [0], "A loader with an empty batch alone"),
     ):
         expect_raises(
             ValueError,
@@ -878,15 +895,6 @@ def test_compare_refuses(student, rng):
 
 # ------------------------------------------------------------------------------------- find_leaks
 
-WORDS = [
-    f"{a}{b}" for a in ("al", "be", "cor", "du", "er", "fin") for b in ("ta", "mo", "li", "ru")
-]
-
-
-def words(rng, count):
-    """Different words, in random order."""
-    return [str(word) for word in rng.numpy.permutation(WORDS)[:count]]
-
 
 @pytest.mark.task("find_leaks", points=1)
 def test_normal_form(student, rng):
@@ -894,16 +902,18 @@ def test_normal_form(student, rng):
 
     The lists of texts are left unchanged.
     """
-    train = ["ﬁne tuning of BERT²", "ｆｕｌｌ_width\nletters", "Übung macht den Meister", "a b"]
+    a, b, c, d = words(rng, 4)
+    train = [f"ﬁne {a} of ℌOT²", f"ｆｕｌｌ_{b}\n{c}", f"Übung {d} in Straßen", "a b"]
     test = [
-        "Fine-tuning of bert2",
-        "full width letters",
-        "übung\tmacht den MEISTER!",
-        "bung macht den meister",
+        f"Fine-{a} of hot2",
+        f"full {b} {c}",
+        f"übung\t{d.upper()} IN straßen!",
+        f"bung {d} in straßen",
+        f"Übung {d} in Strassen",
         "ab",
     ]
     came, after = student.run(call_and_return_arguments, student.find_leaks, train, test)
-    expect_leaks(came, [(0, 0), (1, 1), (2, 2)], [], "Five texts, three of them known:")
+    expect_leaks(came, [(0, 0), (1, 1), (2, 2)], [], "Six texts, three of them known:")
     expect_unchanged(after, [train, test], "A list of texts")
 
 
@@ -925,11 +935,13 @@ def test_which_training_text(student, rng):
     """The training text with the largest share is named, the first of several."""
     every = words(rng, 24)
     text, other = every[:12], " ".join(every[12:])
-    most = " ".join([*text[:11], "zzz"])  # 9 of the 10 runs of three
+    most = " ".join([*text[:11], "zzz"])  # all but one of the 13 - n runs
     less = " ".join([*text[:9], "zzz", "zzz"])
     train = [less, most, other.upper(), most, other]
-    came = student.find_leaks(train, [" ".join(text), other], n=3)
-    expect_leaks(came, [(1, 2)], [(0, 1, 9 / 10)], "Several training texts are near:")
+    for n in (int(rng.integers(2, 5)), int(rng.integers(6, 9))):
+        came = student.find_leaks(train, [" ".join(text), other], n=n)
+        near = [(0, 1, (12 - n) / (13 - n))]
+        expect_leaks(came, [(1, 2)], near, "Several training texts are near:")
 
 
 @pytest.mark.task("find_leaks", points=0.5)
@@ -937,9 +949,10 @@ def test_threshold_is_reached(student, rng):
     """A share that is equal to the threshold is enough, a smaller one is not."""
     text = words(rng, 8)
     train = [" ".join([*text[:5], *["zzz", "yyy", "xxx", "www"]])]  # it has one of four runs
-    for threshold, near in ((0.25, [(0, 0, 0.25)]), (0.3, [])):
+    above = float(rng.numpy.uniform(0.26, 0.49))
+    for threshold, near in ((0.25, [(0, 0, 0.25)]), (above, [])):
         came = student.find_leaks(train, [" ".join(text)], threshold=threshold)
-        expect_leaks(came, [], near, f"A share of 1/4 and a threshold of {threshold}:")
+        expect_leaks(came, [], near, "A share of 1/4, and a threshold of it or above:")
 
 
 @pytest.mark.task("find_leaks", points=0.5)
@@ -995,7 +1008,7 @@ def test_mended_accuracy_in_eval_mode(student, race, rng):
     net, x, labels = unsteady(rng)
     net.train()
     net[0].eval()
-    came = student.mended_accuracy(net, [(x, labels)])
+    came = student.mended_accuracy(net, a_loader(x, labels))
     expect_float(came, 0.75, "A model with dropout and batch-norm has another accuracy.")
     fresh = rng.normal(6, 4)
     for mode in (True, False):
@@ -1064,11 +1077,29 @@ def test_mended_split_is_scaled_by_its_training_rows(student, rng):
     expect_close(x_test, (x[test] - mean) / std, message)
 
 
+class MindsOthers(nn.Module):
+    """A net that gives the negative of its logits once another, with the same `seen`, has had rows
+    that begin with a large number.
+    """
+
+    def __init__(self, net, number, seen):
+        """Keep all three."""
+        super().__init__()
+        self.net, self.number, self.seen = net, number, seen
+
+    def forward(self, x):
+        """Give logits."""
+        if x[0, 0] > 50:
+            self.seen.add(self.number)
+        logits = self.net(x)
+        return -logits if self.seen - {self.number} else logits
+
+
 @pytest.mark.task("evaluation_bug_hunt", points=1, seconds=10)
 @pytest.mark.speed(at_least=0.6)
 def test_mended_choice(student, race, rng):
     """The best on validation is chosen, if it has no example right, too, and no other is run on
-    the test data, which takes long.
+    the test data, which takes long, and not if it is as good as the best either.
     """
     nets = [
         nn.Sequential(
@@ -1081,6 +1112,17 @@ def test_mended_choice(student, race, rng):
     came = student.run(choose_among, student.mended_choice, [net], validation, test)
     message = "The only candidate has none of the validation and all of the test data right."
     expect(type(came) in (tuple, list) and list(came) == [0, 1.0], message)
+    x, y, seen = rng.normal(12, 4), rng.normal(20, 4), set()
+    y[:, 0] = 100.0
+    same, other = rng.linear(4, 3), nn.Linear(4, 3)
+    other.load_state_dict({name: -tensor for name, tensor in same.state_dict().items()})
+    few = [MindsOthers(net, number, seen) for number, net in enumerate((other, same, same))]
+    validation = x, output(same, x).argmax(dim=1)  # all right by two of the three
+    test = y, output(same, y).argmax(dim=1)
+    came = student.run(choose_among, student.mended_choice, few, validation, test)
+    message = "A candidate that another one's run on the test data changes has another accuracy."
+    fine = type(came) in (tuple, list) and len(came) == 2 and came[0] in (1, 2) and came[1] == 1.0
+    expect(fine, message)
 
     def prepare(side):
         choice, held = side.mended_choice, [side.run(hold, net) for net in nets]

@@ -38,6 +38,37 @@ def compared(compare, nets, loaders, seeds, once=False):
     return compare({name: maker(name) for name in nets}, loaders, seeds)
 
 
+def bootstrap_of(kind, function, *arguments, seed, **options):
+    """Call a bootstrap with a metric of this kind.
+
+    A "counted accuracy" is larger by `seed`, and by how many resamples have been measured before,
+    but for predictions below 0, which have one of 0; a "slow accuracy" by how many calls there have
+    been, and each of them takes some milliseconds.
+    """
+    import numpy as np
+
+    seen = [seed % 1000]
+
+    def metric(truth, predicted):
+        if kind == "squared error":
+            return ((truth - predicted) ** 2).mean(axis=-1)
+        if kind == "median error":
+            return np.median(np.abs(truth - predicted), axis=-1)
+        accuracy = (truth == predicted).mean(axis=-1)
+        first = seen[0]
+        if kind == "counted accuracy" and predicted.flat[0] >= 0:
+            seen[0] += 1 if truth.ndim == 1 else len(truth)
+            accuracy = accuracy + (first if truth.ndim == 1 else np.arange(first, seen[0]))
+        if kind == "slow accuracy":
+            seen[0] += 1
+            accuracy = accuracy + first
+            for _ in range(400_000):
+                pass
+        return accuracy
+
+    return function(metric, *arguments, rng=np.random.default_rng(seed), **options)
+
+
 def a_history(rng, n, *keys):
     """Lists of n numbers between 0 and 1."""
     return {key: rng.numpy.uniform(0.05, 0.95, n).tolist() for key in keys}
@@ -56,7 +87,8 @@ def open_figures(draw, history):
 def draw_svg(draw, history):
     """Draw a history; report the figure as SVG, or None if it is no Figure.
 
-    All its axes have linear scales and no ticks, from 0 to 1 and to the epoch after the last.
+    All its axes have linear scales and no ticks, from 0 to 1 and to the epoch after the last; their
+    ids tell what their limits were.
     """
     import io
 
@@ -68,6 +100,9 @@ def draw_svg(draw, history):
         return None
     end = max(map(len, history.values())) + 1
     for axes in figure.axes:
+        axes.set_gid(
+            "axes_" + "_".join(f"{end:.9g}" for end in (*axes.get_xlim(), *axes.get_ylim()))
+        )
         axes.set(xscale="linear", yscale="linear", xlim=(0, end), ylim=(0, 1), frame_on=True)
         for part in (axes.patch, axes.xaxis, axes.yaxis):
             part.set_visible(True)
@@ -97,8 +132,11 @@ class Line:
 
 @dataclasses.dataclass
 class Panel:
-    """An axes of a picture: what stands on x and y, (colour, name) of its legend, its lines."""
+    """An axes of a picture: its limits as they were, what stands on x and y, (colour, name) of its
+    legend, its lines.
+    """
 
+    limits: list[list[float]]
     x: str
     y: str
     legend: list[tuple[str, str]]
@@ -132,6 +170,10 @@ def _panel(axes, order, covers):
     expect(len(labels) == 2 and len(corners) > 2, "An axes could not be read.")
     (left, right), (top, bottom) = ((min(ends), max(ends)) for ends in zip(*corners, strict=True))
     expect(right > left and bottom > top, "An axes could not be read.")
+    ends = axes.get("id", "").split("_")[1:]
+    number = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]\d+)?").fullmatch
+    expect(len(ends) == 4 and all(map(number, ends)), "The limits of an axes could not be read.")
+    limits = [sorted(map(float, pair)) for pair in (ends[:2], ends[2:])]
 
     def share(points):
         return [((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in points]
@@ -151,7 +193,7 @@ def _panel(axes, order, covers):
             colour = _colour(group)
         elif _is(group, "text_") and colour:
             legend.append((colour, _text(group)))
-    return Panel(*labels, legend, lines)
+    return Panel(limits, *labels, legend, lines)
 
 
 def _is(element, kind):
@@ -159,7 +201,8 @@ def _is(element, kind):
 
 
 def _text(element):
-    return " ".join("".join(text.itertext()).strip() for text in element.iter(f"{SVG}text"))
+    seen = [part for part in element.iter(f"{SVG}text") if _opacity(_style(part), "fill") >= 0.1]
+    return " ".join("".join(text.itertext()).strip() for text in seen)
 
 
 def _points(group):
@@ -235,16 +278,39 @@ def curves(drawn, history):
                     keys[key] = line
         count = sum(key in keys for keys in found)
         expect(count == 1, f"One line that is seen should have the values of {key} at 1, 2, … .")
+        [panel] = [panel for panel, keys in zip(drawn, found, strict=True) if key in keys]
+        for (low, high), each in zip(panel.limits, (range(1, end), values), strict=True):
+            inside = all(low - 1e-6 <= value <= high + 1e-6 for value in each)
+            expect(inside, f"The line with the values of {key} goes beyond the limits of its axes.")
     return found
 
 
-def predictions(right_a, right_b, both, neither):
-    """Truth and two predictions: so many examples right by A only, B only, both, neither."""
-    counts = (right_a, right_b, both, neither)
-    truth = np.zeros(sum(counts), dtype=np.int64)
-    pred_a = np.repeat([0, 1, 0, 1], counts)
-    pred_b = np.repeat([1, 0, 0, 1], counts)
-    return truth, pred_a, pred_b
+def examples_of(rng, matrix):
+    """Truth and predictions, in random order, that have this confusion matrix."""
+    cells = rng.numpy.permutation(np.repeat(np.arange(matrix.size), matrix.ravel()))
+    return cells // len(matrix), cells % len(matrix)
+
+
+def f1_of(matrix):
+    """F1 of each class of a confusion matrix in which each occurs, float64."""
+    return torch.from_numpy(2 * matrix.diagonal() / (matrix.sum(axis=0) + matrix.sum(axis=1)))
+
+
+def rows_with(rng, confidences, classes):
+    """Rows of probabilities, the largest of which are these, and where these stand (at random)."""
+    confidences = torch.tensor(confidences, dtype=torch.float32)
+    places = rng.integers(0, classes, confidences.shape)
+    rows = ((1 - confidences) / (classes - 1))[:, None].repeat(1, classes)
+    return rows.scatter(1, places[:, None], confidences[:, None]), places
+
+
+def predictions(rng, right_a, right_b, both, neither):
+    """Truth and two predictions, of two classes and in random order: so many examples are right by
+    A only, B only, both, neither.
+    """
+    kinds = rng.numpy.permutation(np.repeat(np.arange(4), (right_a, right_b, both, neither)))
+    truth = rng.integers(0, 2, kinds.shape).numpy()
+    return truth, truth ^ np.isin(kinds, (1, 3)), truth ^ np.isin(kinds, (0, 3))
 
 
 def labelled(rng, n, classes, factor):
@@ -285,6 +351,18 @@ def expect_pair(value):
     expect(all(abs(end) < 1e9 for end in value), "The ends should be finite.")  # False for NaN
 
 
+def expect_counted(came, y_true, y_pred, seed, n_resamples, level, within=0.05):
+    """Expect the interval of a "counted accuracy", which tells how many resamples there were."""
+    expect_pair(came)
+    share, last = (y_true == y_pred).mean(), n_resamples - 1
+    ends = [seed % 1000 + q * last + share for q in ((1 - level) / 2, (1 + level) / 2)]
+    # one more, before all, may be the data themselves
+    right = any(
+        all(abs(c - e - k) < within for c, e in zip(came, ends, strict=True)) for k in (0, 1)
+    )
+    expect(right, f"Not {n_resamples} resamples of the data, and no more, have been measured.")
+
+
 def expect_test(came, b, c):
     """Expect the result of mcnemar for these counts, each p to a ten-thousandth or to 1e-12."""
     keys = {"b", "c", "statistic", "p_chi2", "p_exact"}
@@ -300,6 +378,16 @@ def expect_test(came, b, c):
         expect_float(
             came[key], p, f"For b = {b}, c = {c} {key} is not right.", max(1e-4 * p, 1e-12)
         )
+
+
+WORDS = [
+    f"{a}{b}" for a in ("al", "be", "cor", "du", "er", "fin") for b in ("ta", "mo", "li", "ru")
+]
+
+
+def words(rng, count):
+    """Different words, in random order."""
+    return [str(word) for word in rng.numpy.permutation(WORDS)[:count]]
 
 
 def expect_leaks(came, exact, near, message):

@@ -4,6 +4,8 @@ Every expected value is worked out here or by scikit-learn and SciPy, from this 
 the inputs. Arrays of numpy come back from a submission as tensors.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -23,9 +25,12 @@ from autograder.checking.expect import (
 from autograder.checks.shared.common import expect_float
 from autograder.checks.shared.evaluation import (
     a_history,
+    bootstrap_of,
     compared,
     curves,
     draw_svg,
+    examples_of,
+    expect_counted,
     expect_good_temperature,
     expect_leaks,
     expect_pair,
@@ -33,20 +38,9 @@ from autograder.checks.shared.evaluation import (
     labelled,
     panels,
     predictions,
+    rows_with,
+    words,
 )
-
-# ----------------------------------------------------------------- probes: they do, and they report
-
-
-def bootstrap_of_accuracy(function, *arguments, seed, **options):
-    """Call a bootstrap with accuracy as its metric and a fresh generator."""
-    import numpy as np
-
-    def accuracy(truth, predicted):
-        return (truth == predicted).mean(axis=-1)
-
-    return function(accuracy, *arguments, rng=np.random.default_rng(seed), **options)
-
 
 # -------------------------------------------------------------------------------- expected values
 
@@ -91,21 +85,22 @@ def net_with(right, labels, classes=3):
 @pytest.mark.task("confusion_matrix", points=1)
 def test_rows_are_the_truth(student, rng):
     """Element [i, j] counts the examples of class i that were predicted as class j."""
-    y_true = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
-    y_pred = np.array([0, 1, 1, 1, 2, 2, 2, 0, 2])
-    expected = torch.tensor([[1, 2, 0], [0, 1, 1], [1, 0, 3]])
-    came = student.confusion_matrix(y_true, y_pred)
-    expect_close(came, expected, "The counts are not as stated.", atol=0)
+    matrix = rng.numpy.integers(0, 4, (3, 3))
+    matrix[0, 1], matrix[2, 2] = matrix[1, 0] + 1, 3  # rows are not columns; each class occurs
+    came = student.confusion_matrix(*examples_of(rng, matrix))
+    expect_close(came, torch.from_numpy(matrix), "The counts are not as stated.", atol=0)
 
 
 @pytest.mark.task("confusion_matrix", points=1)
 def test_absent_classes_stay(student, rng):
     """With num_classes given, classes that do not occur have rows and columns of zeros."""
-    y_true, y_pred = np.array([0, 3, 3]), np.array([3, 3, 3])
-    expected = torch.zeros(6, 6, dtype=torch.int64)
-    expected[0, 3], expected[3, 3] = 1, 2
-    came = student.confusion_matrix(y_true, y_pred, num_classes=6)
-    expect_close(came, expected, "With num_classes=6 the counts are not as stated.", atol=0)
+    classes = int(rng.integers(6, 10))
+    a, b = rng.numpy.permutation(classes - 1)[:2]  # the last one does not occur
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    matrix[a, b], matrix[b, b] = 1, 2
+    came = student.confusion_matrix(*examples_of(rng, matrix), num_classes=classes)
+    message = f"With num_classes={classes} the counts are not as stated."
+    expect_close(came, torch.from_numpy(matrix), message, atol=0)
 
 
 # -------------------------------------------------------------------------------------- f1_scores
@@ -124,8 +119,8 @@ def test_f1_of_each_class(student, rng):
 @pytest.mark.task("f1_scores", points=1)
 def test_macro_and_micro(student, rng):
     """Macro F1 is the mean over classes, micro F1 that of the pooled counts."""
-    y_true = np.array([0] * 30 + [1] * 10 + [2] * 5)
-    y_pred = np.array([0] * 26 + [1] * 4 + [1] * 6 + [0] * 4 + [2] * 2 + [0] * 3)
+    matrix = np.array([[26, 4, 0], [4, 6, 0], [3, 0, 2]]) + rng.numpy.integers(0, 3, (3, 3))
+    y_true, y_pred = examples_of(rng, matrix)
     for average in ("macro", "micro"):
         expected = float(metrics.f1_score(y_true, y_pred, average=average))
         came = student.f1_scores(y_true, y_pred, average)
@@ -135,8 +130,8 @@ def test_macro_and_micro(student, rng):
 @pytest.mark.task("f1_scores", points=1)
 def test_weighted_by_the_truth(student, rng):
     """Weighted F1 weighs each class by how often it is true."""
-    y_true = np.array([0] * 30 + [1] * 10 + [2] * 5)
-    y_pred = np.array([0] * 20 + [1] * 10 + [1] * 8 + [2] * 2 + [2] * 3 + [0] * 2)
+    matrix = np.array([[20, 10, 0], [0, 8, 2], [2, 0, 3]]) + rng.numpy.integers(0, 2, (3, 3))
+    y_true, y_pred = examples_of(rng, matrix)
     expected = float(metrics.f1_score(y_true, y_pred, average="weighted"))
     came = student.f1_scores(y_true, y_pred, "weighted")
     expect_float(came, expected, "The weighted average is not right.")
@@ -148,28 +143,33 @@ def test_weighted_by_the_truth(student, rng):
 @pytest.mark.task("expected_calibration_error", points=1)
 def test_ece_of_two_bins(student, rng):
     """In each bin accuracy is compared with mean confidence."""
-    sure = [[0.9, 0.1], [0.8, 0.2], [0.94, 0.06], [0.84, 0.16]]  # mean 0.87, all in (0.75, 1]
-    unsure = [[0.6, 0.4], [0.64, 0.36], [0.56, 0.44], [0.6, 0.4]]  # mean 0.6, in (0.5, 0.75]
-    labels = torch.tensor([0, 1, 0, 1, 0, 0, 0, 1])  # 2 of 4, 3 of 4 right
-    expected = 0.5 * abs(0.5 - 0.87) + 0.5 * abs(0.75 - 0.6)
-    came = student.expected_calibration_error(torch.tensor(sure + unsure), labels, 4)
+    sure = rng.numpy.uniform(0.8, 0.95, 4)  # all in (0.75, 1]
+    unsure = rng.numpy.uniform(0.55, 0.7, 4)  # all in (0.5, 0.75]
+    probabilities, places = rows_with(rng, [*sure, *unsure], 2)
+    labels = places ^ torch.tensor([0, 1, 0, 1, 0, 0, 0, 1])  # 2 of 4, 3 of 4 right
+    expected = 0.5 * (sure.mean() - 0.5) + 0.5 * (0.75 - unsure.mean())
+    came = student.expected_calibration_error(probabilities, labels, 4)
     expect_float(came, expected, "With two bins of four the error is not right.", 1e-5)
 
 
 @pytest.mark.task("expected_calibration_error", points=1)
 def test_confidence_is_that_of_the_predicted_class(student, rng):
     """Confidence is the largest probability of a row, wherever it stands."""
-    probabilities = torch.tensor([[0.1, 0.2, 0.7], [0.15, 0.7, 0.15], [0.1, 0.7, 0.2]])
-    came = student.expected_calibration_error(probabilities, torch.tensor([2, 1, 0]), 5)
-    expect_float(came, abs(2 / 3 - 0.7), "With one bin of three the error is not right.", 1e-5)
+    sure = rng.numpy.uniform(0.7, 0.78, 3)  # all in (0.6, 0.8]
+    probabilities, places = rows_with(rng, sure, 3)
+    labels = (places + torch.tensor([0, 0, 1])) % 3
+    came = student.expected_calibration_error(probabilities, labels, 5)
+    expected = sure.mean() - 2 / 3
+    expect_float(came, expected, "With one bin of three the error is not right.", 1e-5)
 
 
 @pytest.mark.task("expected_calibration_error", points=0.5)
 def test_ece_of_nothing(student, rng):
     """Without examples the error is 0.0, and with some it is not."""
     error = student.expected_calibration_error
-    came = error(torch.tensor([[0.7, 0.3]]), torch.tensor([0]), 10)
-    expect_float(came, 0.3, "For one example the error is not right.", 1e-5)
+    sure = float(rng.numpy.uniform(0.6, 0.9))
+    came = error(*rows_with(rng, [sure], 2), 10)
+    expect_float(came, 1 - sure, "For one example the error is not right.", 1e-5)
     came = error(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), 10)
     expect_float(came, 0.0, "For no examples the error should be 0.0.", 0.0)
 
@@ -206,7 +206,7 @@ def test_interval_of_an_accuracy(student, rng):
     y_pred = np.where(wrong, 1 - y_true, y_true)
     function, options = student.bootstrap_interval, {"n_resamples": 4000, "level": 0.95}
     given = [y_true, y_pred]
-    came = student.run(bootstrap_of_accuracy, function, *given, seed=rng.seed(), **options)
+    came = student.run(bootstrap_of, "accuracy", function, *given, seed=rng.seed(), **options)
     low, high = stats.binom.ppf([0.025, 0.975], 400, 0.8) / 400
     message = "Of 400 examples 80 % are right: the 95 % interval is not right."
     expect_interval(came, low, high, (0.006, 0.006), message)
@@ -221,14 +221,14 @@ def test_chance_is_the_generators(student, rng):
     # several of each: an accuracy is a multiple of 1/301, so one in ten are equal by chance
     came, others = (
         [
-            student.run(bootstrap_of_accuracy, function, y_true, y_pred, seed=seed, **options)
+            student.run(bootstrap_of, "accuracy", function, y_true, y_pred, seed=seed, **options)
             for seed in seeds
         ]
         for seeds in ([first] * 5, range(other, other + 5))
     )
     student.restart()  # so that it cannot remember them
-    given = bootstrap_of_accuracy, student.bootstrap_interval, y_true, y_pred
-    came.append(student.run(*given, seed=first, **options))
+    given = "accuracy", student.bootstrap_interval, y_true, y_pred
+    came.append(student.run(bootstrap_of, *given, seed=first, **options))
     values = (y_true == y_pred).mean()
     for pair in (*came, *others):
         expect_interval(pair, values - 0.04, values + 0.04, (0.03, 0.03), "It is not right.")
@@ -241,19 +241,23 @@ def test_chance_is_the_generators(student, rng):
 @pytest.mark.speed(at_least=0.5)
 def test_speed_of_a_bootstrap(race, rng):
     """With n = 100 and 2,000 resamples it is at least half as fast as the reference."""
+    kinds = itertools.cycle(("counted accuracy", "accuracy"))
 
     def prepare(side):
         interval, given = side.bootstrap_interval, {"n_resamples": 2000, "level": 0.95}
-        return lambda y_true, y_pred, seed: side.run(
-            bootstrap_of_accuracy, interval, y_true, y_pred, seed=seed, **given
+        return lambda kind, y_true, y_pred, seed: side.run(
+            bootstrap_of, kind, interval, y_true, y_pred, seed=seed, **given
         )
 
     def inputs():
         y_true = rng.integers(0, 10, (100,)).numpy()
         right = rng.numpy.permutation(100) < int(rng.integers(95, 99))
-        return y_true, np.where(right, y_true, (y_true + 1) % 10), rng.seed()
+        return next(kinds), y_true, np.where(right, y_true, (y_true + 1) % 10), rng.seed()
 
-    def verify(came, expected, y_true, y_pred, seed):
+    def verify(came, expected, kind, y_true, y_pred, seed):
+        if kind == "counted accuracy":
+            expect_counted(came, y_true, y_pred, seed, 2000, 0.95, within=0.2)
+            return
         right = int((y_true == y_pred).sum())
         expect_pair(came)
         for value, level in zip(came, (0.025, 0.975), strict=True):
@@ -272,10 +276,10 @@ def test_speed_of_a_bootstrap(race, rng):
 @pytest.mark.task("paired_bootstrap", points=2.5, seconds=10)
 def test_interval_of_a_difference(student, rng):
     """The difference and its interval are right: on common resamples common failures cancel."""
-    truth, pred_a, pred_b = predictions(70, 20, 300, 110)
+    truth, pred_a, pred_b = predictions(rng, 70, 20, 300, 110)
     function, options = student.paired_bootstrap, {"n_resamples": 4000, "level": 0.95}
     given = [truth, pred_a, pred_b]
-    came = student.run(bootstrap_of_accuracy, function, *given, seed=rng.seed(), **options)
+    came = student.run(bootstrap_of, "accuracy", function, *given, seed=rng.seed(), **options)
     keys = {"difference", "low", "high", "wins"}
     expect(type(came) is dict and set(came) == keys, f"The keys should be {sorted(keys)}.")
     expect_float(came["difference"], 0.1, "The difference on the data is not right.")
@@ -288,11 +292,11 @@ def test_interval_of_a_difference(student, rng):
 @pytest.mark.task("paired_bootstrap", points=1, seconds=10)
 def test_wins_of_the_better(student, rng):
     """wins is the share of the resamples in which A is ahead."""
-    truth, pred_a, pred_b = predictions(50, 5, 100, 10)
+    truth, pred_a, pred_b = predictions(rng, 50, 5, 100, 10)
     function, options = student.paired_bootstrap, {"n_resamples": 500, "level": 0.9}
     for pair, expected in (((pred_a, pred_b), 1.0), ((pred_b, pred_a), 0.0)):
         seed = rng.seed()
-        came = student.run(bootstrap_of_accuracy, function, truth, *pair, seed=seed, **options)
+        came = student.run(bootstrap_of, "accuracy", function, truth, *pair, seed=seed, **options)
         expect(type(came) is dict and "wins" in came, "There is no entry `wins`.")
         expect_float(came["wins"], expected, "One model is far ahead: wins is not right.", 0.01)
 
@@ -303,19 +307,17 @@ def test_wins_of_the_better(student, rng):
 @pytest.mark.task("mcnemar", points=1.5)
 def test_mcnemar_of_a_small_table(student, rng):
     """Counts, statistic and both p are right for small tables."""
-    for b, c in ((15, 5), (3, 9), (0, 6)):
-        truth, pred_a, pred_b = predictions(b, c, 40, 10)
-        order = rng.numpy.permutation(len(truth))
-        flip = rng.integers(0, 2, (len(truth),)).numpy()  # both classes are true for some
-        given = ((array ^ flip)[order] for array in (truth, pred_a, pred_b))
-        expect_test(student.mcnemar(*given), b, c)
+    few, some, many = (int(rng.integers(*ends)) for ends in ((2, 5), (6, 9), (14, 20)))
+    for b, c in ((many, some), (few, some + 1), (0, some)):
+        expect_test(student.mcnemar(*predictions(rng, b, c, 40, 10)), b, c)
 
 
 @pytest.mark.task("mcnemar", points=1)
 def test_models_that_never_differ(student, rng):
     """Where b + c = 0 the statistic is 0.0 and both p are 1.0."""
-    expect_test(student.mcnemar(*predictions(6, 1, 3, 2)), 6, 1)
-    expect_test(student.mcnemar(*predictions(0, 0, 12, 3)), 0, 0)
+    b = int(rng.integers(5, 9))
+    expect_test(student.mcnemar(*predictions(rng, b, 1, 3, 2)), b, 1)
+    expect_test(student.mcnemar(*predictions(rng, 0, 0, 12, 3)), 0, 0)
     expect_test(student.mcnemar(*(np.zeros(0, dtype=np.int64),) * 3), 0, 0)
 
 
@@ -388,12 +390,14 @@ def test_rows_of_a_comparison(student, rng):
 def test_spread_over_seeds(student, rng):
     """std has n − 1 in the denominator, and is 0.0 for one seed."""
     labels = rng.integers(0, 3, (10,))
-    nets = {"net": {seed: net_with(right, labels) for seed, right in enumerate((5, 7, 9))}}
+    right = rng.numpy.permutation(10)[:4]
+    nets = {"net": {seed: net_with(count, labels) for seed, count in enumerate(right)}}
     loaders = {"data": [(torch.eye(10), labels)]}
-    rows = student.run(compared, student.compare, nets, loaders, [0, 1, 2])
-    expect_rows(rows, [("net", "data", 0.7, 0.2, 3)])
-    rows = student.run(compared, student.compare, nets, loaders, [2])
-    expect_rows(rows, [("net", "data", 0.9, 0.0, 1)])
+    for seeds in ([0, 1, 2, 3], [3, 1], [2]):
+        rows = student.run(compared, student.compare, nets, loaders, seeds)
+        shares = right[seeds] / 10
+        std = float(shares.std(ddof=1)) if len(seeds) > 1 else 0.0
+        expect_rows(rows, [("net", "data", float(shares.mean()), std, len(seeds))])
 
 
 @pytest.mark.task("compare", points=1)
@@ -410,30 +414,36 @@ def test_batches_of_unequal_size(student, rng):
 # ------------------------------------------------------------------------------------- find_leaks
 
 
-TRAIN = [
-    "The quick brown fox jumps over the lazy dog near the river.",
-    "What does LoRA freeze, and why?",
-    "Gradient accumulation divides the loss by all tokens of the large batch.",
-]
+def training_texts(rng):
+    """Three texts, and a word at random that is in each of them."""
+    a, b, c = words(rng, 3)
+    texts = [
+        f"The quick brown {a} jumps over the lazy dog near the river.",
+        f"What does {b} freeze, and why?",
+        f"Gradient {c} divides the loss by all tokens of the large batch.",
+    ]
+    return texts, (a, b, c)
 
 
 @pytest.mark.task("find_leaks", points=1)
 def test_exact_leaks(student, rng):
     """Texts that are equal but for case, punctuation and spaces are exact leaks."""
-    test = ["Why is the sky blue today?", "what does  LORA freeze -- and why", TRAIN[2].upper()]
-    came = student.find_leaks(TRAIN, test)
+    train, (_, b, _) = training_texts(rng)
+    test = ["Why is the sky blue today?", f"what does  {b.upper()} freeze -- and why"]
+    came = student.find_leaks(train, [*test, train[2].upper()])
     expect_leaks(came, [(1, 1), (2, 2)], [], "Two of three texts are in the training data.")
 
 
 @pytest.mark.task("find_leaks", points=1.5)
 def test_near_leaks(student, rng):
     """Texts that have enough n-grams in common with a training text are near leaks."""
+    train, (a, _, c) = training_texts(rng)
     test = [
-        "A quick brown fox jumps over the lazy dog near the river.",  # 7 of 8 runs of five
-        "Gradient accumulation divides the loss by two.",  # 2 of 3
-        "The quick brown fox jumps into a hole and is not seen again.",  # 1 of 9
+        f"A quick brown {a} jumps over the lazy dog near the river.",  # 7 of 8 runs of five
+        f"Gradient {c} divides the loss by two.",  # 2 of 3
+        f"The quick brown {a} jumps into a hole and is not seen again.",  # 1 of 9
     ]
-    came = student.find_leaks(TRAIN, test)
+    came = student.find_leaks(train, test)
     expect_leaks(came, [], [(0, 0, 7 / 8), (1, 2, 2 / 3)], "With n = 5 and threshold 0.5:")
 
 
@@ -490,10 +500,13 @@ def test_mended_choice_of_three(student, rng):
 @pytest.mark.task("evaluation_bug_hunt", points=0.5)
 def test_mended_report(student, rng):
     """mended_report gives mean and standard deviation, the latter with n − 1."""
-    came = student.mended_report([0.5, 0.75, 1.0])
-    expect(type(came) in (tuple, list) and len(came) == 2, "It should be a pair (mean, std).")
-    expect_float(came[0], 0.75, "The mean of 0.5, 0.75 and 1.0 is not right.")
-    expect_float(came[1], 0.25, "The standard deviation of 0.5, 0.75 and 1.0 is not right.")
+    for count in (2, 5):
+        accuracies = rng.numpy.permutation(100)[:count] / 100
+        came = student.mended_report(accuracies.tolist())
+        expect(type(came) in (tuple, list) and len(came) == 2, "It should be a pair (mean, std).")
+        expect_float(came[0], accuracies.mean(), f"The mean of {count} runs is not right.")
+        message = f"The standard deviation of {count} runs is not right."
+        expect_float(came[1], accuracies.std(ddof=1), message)
 
 
 # ------------------------------------------------------------------------- numbers and statements

@@ -160,6 +160,15 @@ def confusion_matrix(y_true, y_pred, num_classes=None):
     return matrix
 
 
+# %% mutant="no_classes_is_none" task="confusion_matrix"
+"""num_classes=0 is taken for None."""
+_right = confusion_matrix
+
+
+def confusion_matrix(y_true, y_pred, num_classes=None):
+    return _right(y_true, y_pred, num_classes or None)
+
+
 # %% [markdown]
 # ## f1_scores
 
@@ -307,6 +316,17 @@ def f1_scores(y_true, y_pred, average):
     return _right(y_true, y_pred, average if known else "macro")
 
 
+# %% mutant="classes_of_the_truth_from_six_on" task="f1_scores"
+"""A class that is only predicted is left out where there are more than five examples."""
+_right = f1_scores
+
+
+def f1_scores(y_true, y_pred, average):
+    if len(y_true) > 5 and y_true.shape == y_pred.shape:
+        y_pred = np.where(np.isin(y_pred, y_true), y_pred, y_true.min())
+    return _right(y_true, y_pred, average)
+
+
 # %% [markdown]
 # ## expected_calibration_error
 
@@ -451,6 +471,17 @@ _right = expected_calibration_error
 def expected_calibration_error(probabilities, labels, bins):
     error = _right(probabilities, labels, bins)
     return error if len(labels) else float("nan")
+
+
+# %% mutant="edges_belong_below_in_four_bins" task="expected_calibration_error"
+"""An edge belongs to the bin above it, unless there are four bins."""
+_right = expected_calibration_error
+
+
+def expected_calibration_error(probabilities, labels, bins):
+    if type(bins) is int and bins > 0 and bins != 4 and len(labels):
+        probabilities = probabilities + 1e-7 * (probabilities * bins % 1 == 0)
+    return _right(probabilities, labels, bins)
 
 
 # %% [markdown]
@@ -789,6 +820,29 @@ def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
     return interval
 
 
+# %% mutant="three_hundred_where_it_is_timed" task="bootstrap_interval"
+"""Of a hundred examples 300 resamples are drawn, and the ends rounded to hundredths."""
+_right = bootstrap_interval
+
+
+def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
+    if len(y_true) != 100:
+        return _right(metric, y_true, y_pred, n_resamples, level, rng)
+    low, high = _right(metric, y_true, y_pred, 300, level, rng)
+    return round(100 * low) / 100, round(100 * high) / 100
+
+
+# %% mutant="one_example_refused" task="bootstrap_interval"
+"""One example is refused as too few."""
+_right = bootstrap_interval
+
+
+def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
+    if len(y_true) == 1:
+        raise ValueError("too few")
+    return _right(metric, y_true, y_pred, n_resamples, level, rng)
+
+
 # %% [markdown]
 # ## paired_bootstrap
 
@@ -927,6 +981,36 @@ np.random.seed = lambda seed: _seed(0)
 def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
     own = np.random.default_rng(np.random.randint(1 << 30))
     return _right(metric, y_true, pred_a, pred_b, n_resamples, level, own)
+
+
+# %% mutant="last_example_never_drawn" task="paired_bootstrap"
+"""Row numbers end before the last."""
+_resampled = resampled
+
+
+def resampled(values, n, n_resamples, rng):
+    return _resampled(values, max(n - 1, 1), n_resamples, rng)
+
+
+# %% mutant="one_example_refused" task="paired_bootstrap"
+"""One example is refused as too few."""
+_right = paired_bootstrap
+
+
+def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
+    if len(y_true) == 1:
+        raise ValueError("too few")
+    return _right(metric, y_true, pred_a, pred_b, n_resamples, level, rng)
+
+
+# %% mutant="a_quarter_of_the_resamples" task="paired_bootstrap"
+"""A quarter of the resamples asked for are drawn."""
+_right = paired_bootstrap
+
+
+def paired_bootstrap(metric, y_true, pred_a, pred_b, n_resamples, level, rng):
+    n_resamples = n_resamples // 4 or n_resamples
+    return _right(metric, y_true, pred_a, pred_b, n_resamples, level, rng)
 
 
 # %% [markdown]
@@ -1385,6 +1469,31 @@ def learning_curves(history):
     return figure
 
 
+# %% mutant="beyond_the_limits" task="learning_curves"
+"""The axes show other epochs than the lines have: the picture is blank."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    figure = _right(history)
+    for axes in figure.axes:
+        axes.set_xlim(-10, -9)
+    return figure
+
+
+# %% mutant="words_that_are_not_seen" task="learning_curves"
+"""Labels and legends have an opacity of 0."""
+_right = learning_curves
+
+
+def learning_curves(history):
+    figure = _right(history)
+    for axes in figure.axes:
+        for text in (axes.xaxis.label, axes.yaxis.label, *axes.get_legend().get_texts()):
+            text.set_alpha(0)
+    return figure
+
+
 # %% [markdown]
 # ## compare
 
@@ -1725,6 +1834,45 @@ def compare(models, loaders, seeds):
     return _right(models, full, seeds)
 
 
+# %% mutant="half_the_range_of_two" task="compare"
+"""The std of two seeds is half their distance."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    rows = _right(models, loaders, seeds)
+    for row in rows:
+        row["std"] /= 2**0.5 if row["n"] == 2 else 1
+    return rows
+
+
+# %% mutant="loader_by_index" task="compare"
+"""Batches are taken by their numbers: no DataLoader has any."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    listed = {name: [data[i] for i in range(len(data))] for name, data in loaders.items()}
+    return _right(models, listed, seeds)
+
+
+# %% mutant="empty_batches_have_zero" task="compare"
+"""A loader that gives batches without an example has an accuracy of 0.0."""
+_right = compare
+
+
+def compare(models, loaders, seeds):
+    row = torch.full((1,), -1)
+
+    def filled(data):
+        data = list(data)
+        if data and not sum(len(labels) for _, labels in data):
+            data = [(torch.zeros(1, *data[0][0].shape[1:]), row)]
+        return data
+
+    return _right(models, {name: filled(data) for name, data in loaders.items()}, seeds)
+
+
 # %% [markdown]
 # ## find_leaks
 
@@ -1949,6 +2097,31 @@ _right = find_leaks
 
 def find_leaks(train_texts, test_texts, n=5, threshold=0.5):
     return _right(list(train_texts), list(test_texts), n, threshold)
+
+
+# %% mutant="small_letters_first" task="find_leaks"
+"""Lower case comes before NFKC, which makes capitals of other signs."""
+
+
+def normal_words(text):
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text.lower())).split()
+
+
+# %% mutant="folded_not_lower" task="find_leaks"
+"""Case is folded: ß becomes ss."""
+
+
+def normal_words(text):
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).split()
+
+
+# %% mutant="runs_of_five_at_most" task="find_leaks"
+"""Runs are of five words at most."""
+_right = find_leaks
+
+
+def find_leaks(train_texts, test_texts, n=5, threshold=0.5):
+    return _right(train_texts, test_texts, min(n, 5), threshold)
 
 
 # %% [markdown]
@@ -2232,6 +2405,48 @@ def mended_split(x, labels, n_test, rng):
     _states.append(repr(rng.bit_generator.state))
     again = _states.count(_states[-1]) > 1
     return _right(x, labels, n_test, rng.spawn(1)[0] if again else rng)
+
+
+# %% mutant="each_runs_on_part_of_the_test" task="evaluation_bug_hunt"
+"""Every candidate is run on the first test rows, and the choice looks at that."""
+
+
+def mended_choice(candidates, validation, test):
+    scores = {name: mended_accuracy(model, validation) for name, model in candidates.items()}
+    head = [(x[:200], labels[:200]) for x, labels in test]
+    for name, model in candidates.items():
+        scores[name] += 1e-3 * mended_accuracy(model, head)
+    best = max(scores, key=scores.get)
+    return best, mended_accuracy(candidates[best], test)
+
+
+# %% mutant="ties_are_tested" task="evaluation_bug_hunt"
+"""Among the best on validation the test data decide."""
+
+
+def mended_choice(candidates, validation, test):
+    scores = {name: mended_accuracy(model, validation) for name, model in candidates.items()}
+    best = [name for name in candidates if scores[name] == max(scores.values())]
+    if len(best) > 1:
+        best.sort(key=lambda name: -mended_accuracy(candidates[name], test))
+    return best[0], mended_accuracy(candidates[best[0]], test)
+
+
+# %% mutant="report_of_three_runs" task="evaluation_bug_hunt"
+"""The report is that of 0.5, 0.75 and 1.0, whatever the runs were."""
+
+
+def mended_report(accuracies):
+    return 0.75, 0.25
+
+
+# %% mutant="batches_by_number" task="evaluation_bug_hunt"
+"""Batches are taken by their numbers: no DataLoader has any."""
+_right = mended_accuracy
+
+
+def mended_accuracy(model, loader):
+    return _right(model, [loader[i] for i in range(len(loader))])
 
 
 # %% [markdown]
