@@ -59,6 +59,9 @@ def bootstrap_interval(metric, y_true, y_pred, n_resamples, level, rng):
         raise ValueError("two vectors of one length")
     if n_resamples < 1 or not 0 < level < 1:
         raise ValueError("n_resamples or level")
+    if len(y_true) == 1:  # which SciPy refuses
+        only = float(metric(y_true, y_pred))
+        return only, only
     found = stats.bootstrap(
         (y_true, y_pred),
         lambda truth, predicted, axis: metric(truth, predicted),

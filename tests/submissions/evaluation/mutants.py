@@ -1533,7 +1533,7 @@ def compare(models, loaders, seeds):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(len(list(batches)) for batches in loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("nothing to compare")
     made = {name: [make(seed) for seed in seeds] for name, make in models.items()}
     rows = []
@@ -1576,7 +1576,7 @@ def mean_over_batches(model, batches):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(len(list(batches)) for batches in loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("nothing to compare")
     made = {name: [make(seed) for seed in seeds] for name, make in models.items()}
     rows = []
@@ -1665,7 +1665,7 @@ def in_its_own_mode(model, batches):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(len(list(batches)) for batches in loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("nothing to compare")
     made = {name: [make(seed) for seed in seeds] for name, make in models.items()}
     rows = []
@@ -1737,7 +1737,7 @@ def with_gradients(model, batches):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(len(list(batches)) for batches in loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("nothing to compare")
     made = {name: [make(seed) for seed in seeds] for name, make in models.items()}
     rows = []
@@ -1780,7 +1780,7 @@ def mended_accuracy(model, loader):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("no seeds, or an empty loader")
     rows = []
     for name, make in models.items():
@@ -1798,7 +1798,7 @@ def compare(models, loaders, seeds):
 
 
 def compare(models, loaders, seeds):
-    if not seeds or not all(loaders.values()):
+    if not seeds or not all(sum(len(y) for _, y in data) for data in loaders.values()):
         raise ValueError("no seeds, or an empty loader")
     rows = []
     for name, make in models.items():
