@@ -52,8 +52,10 @@ from autograder.checks.shared.common import (
 from autograder.checks.shared.fine_tuning import (
     batches,
     body,
+    drawn_rates,
     expect_groups,
     expect_losses,
+    expect_rates,
     expect_step,
     grouped,
     probe_by_hand,
@@ -189,8 +191,10 @@ def test_model_without_parameters(student, rng):
     """A model without parameters has (0, 0), two ints."""
     came = student.count_parameters(nn.Sequential(nn.Flatten(), nn.ReLU()))
     expect_equal(came, (0, 0), "Without parameters it should be (0, 0).")
-    net = rng.linear(3, 2)
-    expect_equal(student.count_parameters(net), (8, 8), "A linear layer 3→2 has 8 parameters.")
+    width = int(rng.integers(3, 30))
+    expected = (2 * width + 2,) * 2
+    came = student.count_parameters(rng.linear(width, 2))
+    expect_equal(came, expected, "A linear layer is not counted rightly.")
 
 
 # ---------------------------------------------------------------------------------- set_trainable
@@ -330,6 +334,12 @@ def test_every_kind_of_batch_norm(student, rng):
         student.run(set_mode, model, True)
         kind = f"{type(norm).__name__}{'' if norm.affine else ' without parameters'}"
         expect_close(model(x), output(net.eval(), x), f"A {kind} is not frozen in train mode.")
+    net, x = fill_norm(rng, nn.BatchNorm1d(4)), rng.normal(6, 4)
+    model = student.run(hold, net)
+    student.set_trainable(model, [])
+    student.run(train_forwards, model, x)
+    message = "A batch-norm that is the model itself is not frozen in train mode."
+    expect_close(model(x), output(net.eval(), x), message)
 
 
 @pytest.mark.task("set_trainable", points=0.5)
@@ -354,6 +364,7 @@ def test_gradients_pass_a_frozen_batch_norm(student, rng):
 @pytest.mark.task("parameter_groups", points=1)
 def test_norms_are_known_by_their_type(student, rng):
     """Every kind of norm layer is spared decay, whatever the shape of its weight, by its type."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 12), square=nn.LayerNorm((3, 4))))
     for name, norm in (
         ("a", nn.RMSNorm(12)),
@@ -364,32 +375,38 @@ def test_norms_are_known_by_their_type(student, rng):
     ):
         net.add_module(name, norm)
     net.add_module("head", rng.linear(12, 3))
-    rules = dict.fromkeys(all_names(net), (0.25, 0.0)) | {"body.weight": (0.25, 0.1)}
-    rules |= {"head.weight": (0.5, 0.1), "head.bias": (0.5, 0.0)}
-    expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
+    rules = dict.fromkeys(all_names(net), (lr, 0.0)) | {"body.weight": (lr, decay)}
+    rules |= {"head.weight": (head_lr, decay), "head.bias": (head_lr, 0.0)}
+    expect_groups(
+        student, rng, net, rules, "A tensor does not have the decay that it should have", settings
+    )
 
 
 @pytest.mark.task("parameter_groups", points=1)
 def test_other_vectors_decay(student, rng):
     """A vector that is neither a bias nor a norm layer's decays; so does a single number."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), scale=Scaled(rng, 4)))
     net.add_module("head", rng.linear(4, 3))
     net.scale.register_parameter("temperature", nn.Parameter(rng.normal()))
-    rules = {"body.weight": (0.25, 0.1), "body.bias": (0.25, 0.0)}
-    rules |= {f"scale.{name}": (0.25, 0.1) for name in ("gamma", "shift", "temperature")}
-    rules |= {"head.weight": (0.5, 0.1), "head.bias": (0.5, 0.0)}
-    expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
+    rules = {"body.weight": (lr, decay), "body.bias": (lr, 0.0)}
+    rules |= {f"scale.{name}": (lr, decay) for name in ("gamma", "shift", "temperature")}
+    rules |= {"head.weight": (head_lr, decay), "head.bias": (head_lr, 0.0)}
+    expect_groups(
+        student, rng, net, rules, "A tensor does not have the decay that it should have", settings
+    )
 
 
 @pytest.mark.task("parameter_groups", points=1)
 def test_frozen_parameters_are_in_no_group(student, rng):
     """A frozen parameter stands in no group, no group is empty, and the model stays as it is."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = two_towers(rng)
     net.lower.requires_grad_(False)
     net.head.bias.requires_grad_(False)
-    rules = {n: (0.25, 0.0 if "bias" in n else 0.1) for n in all_names(net) if "upper" in n}
-    rules["head.weight"] = (0.5, 0.1)
-    expect_groups(student, rng, net, rules, "A tensor does not move as it should")
+    rules = {n: (lr, 0.0 if "bias" in n else decay) for n in all_names(net) if "upper" in n}
+    rules["head.weight"] = (head_lr, decay)
+    expect_groups(student, rng, net, rules, "A tensor does not move as it should", settings)
     net.head.requires_grad_(False)
     net = telling(rng, net)
     model = student.run(hold, net)
@@ -401,11 +418,12 @@ def test_frozen_parameters_are_in_no_group(student, rng):
 @pytest.mark.task("parameter_groups", points=0.5)
 def test_tied_weight_takes_the_bodys_rate(student, rng):
     """A weight that is tied between body and head moves once, with the body's rate."""
+    lr, head_lr, decay = drawn_rates(rng)
     net = Tied(rng)
-    rules = {"embed.weight": (0.25, 0.1), "mix.weight": (0.25, 0.1), "mix.bias": (0.25, 0.0)}
-    rules["head.bias"] = (0.5, 0.0)
+    rules = {"embed.weight": (lr, decay), "mix.weight": (lr, decay), "mix.bias": (lr, 0.0)}
+    rules["head.bias"] = (head_lr, 0.0)
     model, gradients = student.run(hold, net), random_gradients(rng, net)
-    given = student.parameter_groups, model, gradients, "head", 0.25, 0.5, 0.1
+    given = student.parameter_groups, model, gradients, "head", lr, head_lr, decay
     student.run(step_by_groups, *given)
     expected = grouped(net, gradients, rules)
     expected["head.weight"] = expected["embed.weight"]
@@ -415,15 +433,16 @@ def test_tied_weight_takes_the_bodys_rate(student, rng):
 @pytest.mark.task("parameter_groups", points=0.5)
 def test_tied_parameter_is_spared_decay(student, rng):
     """A Parameter is spared decay if any of its names is a bias's or stands in a norm layer."""
+    lr, head_lr, decay = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), scale=Scaled(rng, 4)))
     net.add_module("norm", nn.LayerNorm(4))
     net.add_module("last", rng.linear(4, 4))
     net.add_module("head", rng.linear(4, 3, bias=False))
     net.norm.weight, net.last.bias = net.scale.gamma, net.scale.shift
-    rules = dict.fromkeys(all_names(net), (0.25, 0.0)) | {"head.weight": (0.5, 0.1)}
-    rules |= {"body.weight": (0.25, 0.1), "last.weight": (0.25, 0.1)}
+    rules = dict.fromkeys(all_names(net), (lr, 0.0)) | {"head.weight": (head_lr, decay)}
+    rules |= {"body.weight": (lr, decay), "last.weight": (lr, decay)}
     model, gradients = student.run(hold, net), random_gradients(rng, net)
-    given = student.parameter_groups, model, gradients, "head", 0.25, 0.5, 0.1
+    given = student.parameter_groups, model, gradients, "head", lr, head_lr, decay
     student.run(step_by_groups, *given)
     expected = grouped(net, gradients, rules)
     expected |= {"norm.weight": expected["scale.gamma"], "last.bias": expected["scale.shift"]}
@@ -433,13 +452,20 @@ def test_tied_parameter_is_spared_decay(student, rng):
 @pytest.mark.task("parameter_groups", points=0.5)
 def test_heads_name_is_a_whole_name(student, rng):
     """`head` is the whole dotted name of a module: fc2 is no part of fc."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     inner = nn.Sequential(OrderedDict(fc=rng.linear(4, 4), fc2=rng.linear(4, 4)))
     net = nn.Sequential(OrderedDict(net=inner, fc=rng.linear(4, 3)))
     for head in ("net.fc", "fc"):
-        rates = {n: 0.5 if n.startswith(f"{head}.") else 0.25 for n in all_names(net)}
-        rules = {n: (rate, 0.0 if "bias" in n else 0.1) for n, rate in rates.items()}
+        rates = {n: head_lr if n.startswith(f"{head}.") else lr for n in all_names(net)}
+        rules = {n: (rate, 0.0 if "bias" in n else decay) for n, rate in rates.items()}
         expect_groups(
-            student, rng, net, rules, f"A tensor is not right with head={head!r}", head=head
+            student,
+            rng,
+            net,
+            rules,
+            f"A tensor is not right with head={head!r}",
+            settings,
+            head=head,
         )
 
 
@@ -448,29 +474,35 @@ def test_any_name_that_ends_in_bias(student, rng):
     """A parameter whose name ends in "bias" is spared decay, as in_proj_bias of an attention; one
     in whose name it stands elsewhere is not.
     """
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(attention=nn.MultiheadAttention(4, 2), head=rng.linear(4, 3)))
     net.attention.register_parameter("bias_table", nn.Parameter(rng.normal(4, 2)))
+    for name in ("q_bias", "kbias"):
+        net.attention.register_parameter(name, nn.Parameter(rng.normal(4)))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(rng.normal(*parameter.shape))
-    rates = {n: 0.5 if n.startswith("head.") else 0.25 for n in all_names(net)}
-    rules = {n: (rate, 0.0 if n.endswith("bias") else 0.1) for n, rate in rates.items()}
-    expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
+    rates = {n: head_lr if n.startswith("head.") else lr for n in all_names(net)}
+    rules = {n: (rate, 0.0 if n.endswith("bias") else decay) for n, rate in rates.items()}
+    expect_groups(
+        student, rng, net, rules, "A tensor does not have the decay that it should have", settings
+    )
 
 
 @pytest.mark.task("parameter_groups", points=0.5)
 def test_unknown_head_is_refused(student, rng):
     """A head that the model does not have is a ValueError."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), head=rng.linear(4, 3)))
     for head in ("classifier", "hea", "body.head"):
         expect_raises(
             ValueError,
-            lambda h=head: student.parameter_groups(net, h, 0.25, 0.5, 0.1),
+            lambda h=head: student.parameter_groups(net, h, lr, head_lr, decay),
             f"The model has no {head!r}: that should be a ValueError.",
         )
-    rules = {"body.weight": (0.25, 0.1), "body.bias": (0.25, 0.0)}
-    rules |= {"head.weight": (0.5, 0.1), "head.bias": (0.5, 0.0)}
-    expect_groups(student, rng, net, rules, "A tensor does not move as it should")
+    rules = {"body.weight": (lr, decay), "body.bias": (lr, 0.0)}
+    rules |= {"head.weight": (head_lr, decay), "head.bias": (head_lr, 0.0)}
+    expect_groups(student, rng, net, rules, "A tensor does not move as it should", settings)
 
 
 # -------------------------------------------------------------------------------- layerwise_rates
@@ -479,24 +511,17 @@ def test_unknown_head_is_refused(student, rng):
 BLOCKS = [["lower.*"], ["upper.first.*"], ["upper.second.*"], ["head.*"]]
 
 
-def expect_rates(student, rng, net, blocks, rules, message):
-    """Expect groups of the rates 0.8 and decay 0.5 by which each parameter moves as in `rules`."""
-    model, gradients = student.run(hold, net), random_gradients(rng, net)
-    student.run(step_by_groups, student.layerwise_rates, model, gradients, blocks, 0.8, 0.5)
-    rules = {name: (rate, 0.0) for name, rate in rules.items()}
-    expect_state(student, model, grouped(net, gradients, rules), message)
-
-
 @pytest.mark.task("layerwise_rates", points=1)
 def test_frozen_block_still_counts(student, rng):
-    """A frozen parameter stands in no group; a block that is wholly frozen counts all the same."""
+    """A frozen parameter stands in no group; a block that is wholly frozen, or has no glob, counts
+    all the same.
+    """
     net = two_towers(rng)
     net.upper.second.requires_grad_(False)
     net.lower.first.bias.requires_grad_(False)
-    rates = {"head": 0.8, "upper.first": 0.2, "lower": 0.1}
-    rules = {n: r for n in all_names(net) for part, r in rates.items() if n.startswith(part)}
-    del rules["lower.first.bias"]
-    expect_rates(student, rng, net, BLOCKS, rules, "A tensor does not move as it should")
+    powers = {"head": 0, "upper.first": 2, "lower": 4}
+    blocks = [BLOCKS[0], [], *BLOCKS[1:]]
+    expect_rates(student, rng, net, blocks, powers, "A tensor does not move as it should")
 
 
 @pytest.mark.task("layerwise_rates", points=1)
@@ -504,11 +529,9 @@ def test_first_of_several_blocks(student, rng):
     """A Parameter that several blocks match moves once, with the rate of the first of them."""
     net = two_towers(rng)
     blocks = [["lower.*"], ["*.first.*"], ["*"]]
-    rates = {"head": 0.8, "upper.second": 0.8, "upper.first": 0.4, "lower": 0.2}
-    rules = {n: r for n in all_names(net) for part, r in rates.items() if n.startswith(part)}
-    expect_rates(
-        student, rng, net, blocks, rules, "A tensor does not move with the rate of its block"
-    )
+    powers = {"head": 0, "upper.second": 0, "upper.first": 1, "lower": 2}
+    message = "A tensor does not move with the rate of its block"
+    expect_rates(student, rng, net, blocks, powers, message)
 
 
 @pytest.mark.task("layerwise_rates", points=0.5)
@@ -536,8 +559,9 @@ def test_decay_lies_between_zero_and_one(student, rng):
         expect_raises(
             ValueError, lambda d=decay: student.layerwise_rates(model, BLOCKS, 0.5, d), message
         )
-    student.run(step_by_groups, student.layerwise_rates, model, gradients, BLOCKS, 0.5, 1)
-    rules = dict.fromkeys(gradients, (0.5, 0.0))
+    lr = float(rng.numpy.uniform(0.3, 0.9))
+    student.run(step_by_groups, student.layerwise_rates, model, gradients, BLOCKS, lr, 1)
+    rules = dict.fromkeys(gradients, (lr, 0.0))
     expect_state(
         student, model, grouped(net, gradients, rules), "A tensor is not right with decay=1"
     )
@@ -553,11 +577,9 @@ def test_glob_without_match_is_refused(student, rng):
         lambda: student.layerwise_rates(model, [["*", "body.*"], ["head.*"]], 0.8, 0.5),
         'The glob "body.*" matches nothing: that should be a ValueError.',
     )
-    rules = {n: 0.8 if n.startswith("head.") else 0.4 for n in all_names(net)}
-    blocks = [["lower.*", "upper.*"], ["head.*"]]
-    expect_rates(
-        student, rng, net, blocks, rules, "A tensor does not move with the rate of its block"
-    )
+    powers, blocks = {"head.": 0, "lower.": 1, "upper.": 1}, [["lower.*", "upper.*"], ["head.*"]]
+    message = "A tensor does not move with the rate of its block"
+    expect_rates(student, rng, net, blocks, powers, message)
 
 
 @pytest.mark.task("layerwise_rates", points=0.5)
@@ -565,11 +587,9 @@ def test_frozen_parameters_need_no_block(student, rng):
     """A frozen parameter may lie in no block."""
     net = two_towers(rng)
     net.lower.requires_grad_(False)
-    rules = {n: 0.8 if n.startswith("head.") else 0.4 for n in all_names(net) if "lower" not in n}
-    blocks = [["upper.*"], ["head.*"]]
-    expect_rates(
-        student, rng, net, blocks, rules, "A tensor does not move with the rate of its block"
-    )
+    powers, blocks = {"head.": 0, "upper.": 1}, [["upper.*"], ["head.*"]]
+    message = "A tensor does not move with the rate of its block"
+    expect_rates(student, rng, net, blocks, powers, message)
 
 
 # ---------------------------------------------------------------------------------- unfreeze_next
@@ -678,9 +698,11 @@ def test_frozen_weights_have_their_own_type(student, rng):
 def test_gradients_have_their_own_type(student, rng):
     """Gradients may have another dtype than weights."""
     count = int(rng.integers(1_000, 1_000_000))
-    settings = {"weight_dtype": torch.bfloat16, "grad_dtype": torch.float32}
-    came = student.training_memory(count, **settings, master_weights=True)
-    expect_equal(came, count * 18, "Not right with gradients in float32 and weights in bfloat16.")
+    for dtype, size in ((torch.bfloat16, 2), (torch.float8_e4m3fn, 1)):
+        settings = {"weight_dtype": dtype, "grad_dtype": torch.float32}
+        came = student.training_memory(count, **settings, master_weights=True)
+        message = f"Not right with gradients in float32 and weights in {dtype}."
+        expect_equal(came, count * (size + 4 + 8 + 4), message)
 
 
 @pytest.mark.task("training_memory", points=0.5)
@@ -791,12 +813,16 @@ def test_parameters_stay_the_same_objects(student, rng):
 
 @pytest.mark.task("load_backbone", points=0.5)
 def test_values_are_cast(student, rng):
-    """Values are cast to the model's dtype."""
-    old, net = two_towers(rng), two_towers(rng).double()
+    """Values are cast to the model's dtype, and not by way of another."""
+    net = two_towers(rng).double()
     net.upper.bfloat16()
     model = student.run(hold, net)
-    student.load_backbone(model, state_of(old))
-    expected = {n: t.to(net.state_dict()[n].dtype) for n, t in state_of(old).items()}
+    state = {
+        name: torch.from_numpy(rng.numpy.normal(size=tuple(tensor.shape)))  # float64
+        for name, tensor in state_of(net).items()
+    }
+    student.load_backbone(model, state)
+    expected = {n: t.to(net.state_dict()[n].dtype) for n, t in state.items()}
     expect_same_state(student, model, expected, "A tensor is not the state's in the model's dtype")
 
 
@@ -965,21 +991,32 @@ def test_speed_on_a_gpu(gpu_race, rng):
 # --------------------------------------------------------------------------- fine_tuning_bug_hunt
 
 
-def started(student, rng, lr=0.5):
-    """A model that start_from has prepared, its optimizer, and this side's checkpoint."""
+def started(student, rng):
+    """A model that start_from has prepared, its optimizer and rate, and this side's checkpoint.
+
+    The latter gets a head of the new one's shape, which has 2 to 6 classes.
+    """
     old, model = small_net(rng), student.run(hold, small_net(rng))
-    return model, student.start_from(model, saved_parallel(old), 4, lr), old
+    classes, lr = int(rng.integers(2, 7)), float(rng.numpy.uniform(0.2, 0.6))
+    optimizer = student.start_from(model, saved_parallel(old), classes, lr)
+    old.fc = nn.Linear(5, classes)
+    return model, optimizer, lr, old
 
 
-def head_of(model):
+def head_of(model, old):
     """The weight and bias of a prepared model's head."""
-    weight = expect_tensor(model.fc.weight, (4, 5), "The head's weight")
-    return weight, expect_tensor(model.fc.bias, (4,), "The head's bias")
+    weight = expect_tensor(model.fc.weight, old.fc.weight.shape, "The head's weight")
+    return weight, expect_tensor(model.fc.bias, old.fc.bias.shape, "The head's bias")
+
+
+def labels_for(rng, old):
+    """Labels of eight examples."""
+    return rng.integers(0, len(old.fc.bias), (8,))
 
 
 def expect_body_answers(model, old, x, when):
     """Expect a prepared model to judge by its head what the checkpoint's body makes of x."""
-    expected = F.linear(output(old.body, x), *head_of(model))
+    expected = F.linear(output(old.body, x), *head_of(model, old))
     came = expect_tensor(model(x), expected.shape, "The output")
     expect_close(came.log_softmax(dim=1), expected.log_softmax(dim=1), f"{when} it is not right.")
 
@@ -992,19 +1029,20 @@ def expect_body(student, model, old, what):
 @pytest.mark.task("fine_tuning_bug_hunt", points=1)
 def test_frozen_body_stays_frozen(student, rng):
     """A step leaves the body bit for bit as it was, and no parameter of it requires a gradient."""
-    model, optimizer, old = started(student, rng)
+    model, optimizer, _, old = started(student, rng)
     student.run(set_mode, model, True)
-    x, labels = rng.normal(8, 6), rng.integers(0, 4, (8,))
-    before = head_of(model)
+    x, labels = rng.normal(8, 6), labels_for(rng, old)
+    before = head_of(model, old)
     for _ in range(2):
         student.head_step(model, optimizer, x, labels)
     expect_body(student, model, old, "has changed")
     student.run(set_mode, model, False)
     old.eval()
     expect_body_answers(model, old, rng.normal(6, 6), "By the checkpoint's body and the head")
-    moved = (head_of(model)[0] - before[0]).abs().max().item() > 1e-4
+    moved = (head_of(model, old)[0] - before[0]).abs().max().item() > 1e-4
     expect(moved, "The head has not moved.")
-    student.run(sgd_step, model, x, rng.normal(8, 4), 0.1)  # moves whatever requires a gradient
+    upstream = rng.normal(8, len(old.fc.bias))
+    student.run(sgd_step, model, x, upstream, 0.1)  # moves whatever requires a gradient
     expect_body(student, model, old, "requires a gradient")
     expect_body_answers(model, old, rng.normal(6, 6), "After a step on all that trains")
 
@@ -1012,43 +1050,43 @@ def test_frozen_body_stays_frozen(student, rng):
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
 def test_step_forgets_old_gradients(student, rng):
     """Gradients left over from before have no influence on a step."""
-    model, optimizer, old = started(student, rng)
+    model, optimizer, lr, old = started(student, rng)
     student.run(set_mode, model, False)
-    x, labels = rng.normal(8, 6), rng.integers(0, 4, (8,))
-    leaves = [tensor.clone().requires_grad_() for tensor in head_of(model)]
+    x, labels = rng.normal(8, 6), labels_for(rng, old)
+    leaves = [tensor.clone().requires_grad_() for tensor in head_of(model, old)]
     features = output(old.body.eval(), x)
     for _ in range(2):
         loss = F.cross_entropy(F.linear(features, *leaves), labels)
         steps = torch.autograd.grad(loss, leaves)
         with torch.no_grad():
             for leaf, step in zip(leaves, steps, strict=True):
-                leaf -= 0.5 * step
+                leaf -= lr * step
         student.head_step(model, optimizer, x, labels)
-    for name, leaf, value in zip(("weight", "bias"), leaves, head_of(model), strict=True):
+    for name, leaf, value in zip(("weight", "bias"), leaves, head_of(model, old), strict=True):
         expect_close(value, leaf, f"After two steps the head's {name} is not where it should be.")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
 def test_head_gives_logits(student, rng):
     """The prepared model gives logits: a linear function of the body's features."""
-    model, _, old = started(student, rng)
+    model, _, _, old = started(student, rng)
     student.run(set_mode, model, False)
     x = rng.normal(6, 6)
-    expected = F.linear(output(old.body.eval(), x), *head_of(model))
+    expected = F.linear(output(old.body.eval(), x), *head_of(model, old))
     expect_close(model(x), expected, "The outputs are not the new head's logits.")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=0.5)
 def test_optimizer_holds_the_head_alone(student, rng):
     """The optimizer is plain SGD over exactly the new head's parameters."""
-    model, optimizer, old = started(student, rng, lr=0.25)
-    weight, bias = head_of(model)
+    model, optimizer, lr, old = started(student, rng)
+    weight, bias = head_of(model, old)
     for step in (1, 2):
         student.run(step_of, optimizer, model, 2.0)
-        came_weight, came_bias = head_of(model)
+        came_weight, came_bias = head_of(model, old)
         message = "is not where plain SGD with the rate given puts it."
-        expect_close(came_weight, weight - 0.5 * step, f"The head's weight {message}")
-        expect_close(came_bias, bias - 0.5 * step, f"The head's bias {message}")
+        expect_close(came_weight, weight - 2.0 * lr * step, f"The head's weight {message}")
+        expect_close(came_bias, bias - 2.0 * lr * step, f"The head's bias {message}")
     came = expect_tensor(model.body.first.weight, (8, 6), "body.first.weight")
     message = "The optimizer moves the body, too."
     expect(torch.equal(came, old.body.first.weight.detach()), message)
@@ -1111,12 +1149,13 @@ def test_step_restores_the_modes(student, rng):
     modes = modes_of(old.body)
     model = student.run(hold, old)
     optimizer = student.start_from(model, saved_parallel(old), 4, 0.5)
+    old.fc = nn.Linear(5, 4)
     student.run(
         set_modes, model, {f"body.{name}".rstrip("."): mode for name, mode in modes.items()}
     )
-    weight = head_of(model)[0]
-    student.head_step(model, optimizer, rng.normal(8, 6), rng.integers(0, 4, (8,)))
-    expect((head_of(model)[0] - weight).abs().max().item() > 1e-4, "The head has not moved.")
+    weight = head_of(model, old)[0]
+    student.head_step(model, optimizer, rng.normal(8, 6), labels_for(rng, old))
+    expect((head_of(model, old)[0] - weight).abs().max().item() > 1e-4, "The head has not moved.")
     expect_body_answers(model, old, rng.normal(6, 6), "In the modes of before")
 
 

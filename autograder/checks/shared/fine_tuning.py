@@ -51,6 +51,19 @@ def grouped(net, gradients, rules):
     return state
 
 
+def expect_rates(student, rng, net, blocks, powers, message):
+    """Expect groups by which each parameter moves with a rate of lr · decay to its power, if any.
+
+    `powers` are those of the parameters whose names begin so.
+    """
+    model, gradients = student.run(hold, net), random_gradients(rng, net)
+    lr, decay = (float(rng.numpy.uniform(*ends)) for ends in ((0.5, 0.9), (0.4, 0.7)))
+    student.run(step_by_groups, student.layerwise_rates, model, gradients, blocks, lr, decay)
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    rules = {n: (lr * decay**k, 0.0) for n in trained for p, k in powers.items() if n.startswith(p)}
+    expect_state(student, model, grouped(net, gradients, rules), message)
+
+
 def random_gradients(rng, net):
     """A random gradient for each parameter."""
     return {name: rng.normal(*parameter.shape) for name, parameter in net.named_parameters()}
@@ -67,7 +80,12 @@ def two_towers(rng):
     return nn.Sequential(OrderedDict(lower=tower(6), upper=tower(5), head=rng.linear(5, 3)))
 
 
-def expect_groups(student, rng, net, rules, message, head="head", settings=(0.25, 0.5, 0.1)):
+def drawn_rates(rng):
+    """A rate for the body, one for the head, and a decay."""
+    return [float(rng.numpy.uniform(*ends)) for ends in ((0.1, 0.3), (0.4, 0.6), (0.05, 0.2))]
+
+
+def expect_groups(student, rng, net, rules, message, settings, head="head"):
     """Expect groups by which a step puts each parameter where `rules`, by name, would."""
     lr, head_lr, decay = settings
     model, gradients = student.run(hold, net), random_gradients(rng, net)

@@ -39,8 +39,10 @@ from autograder.checks.shared.common import (
 from autograder.checks.shared.fine_tuning import (
     batches,
     body,
+    drawn_rates,
     expect_groups,
     expect_losses,
+    expect_rates,
     expect_step,
     grouped,
     probe_by_hand,
@@ -76,8 +78,9 @@ def test_trainable_and_total(student, rng):
 @pytest.mark.task("count_parameters", points=1)
 def test_buffers_do_not_count(student, rng):
     """Buffers, such as batch-norm's running statistics, do not count."""
-    came = student.count_parameters(nn.Sequential(nn.Conv2d(2, 7, 3), nn.BatchNorm2d(7)))
-    expected = 2 * 7 * 9 + 7 + 2 * 7
+    width = int(rng.integers(5, 30))
+    came = student.count_parameters(nn.Sequential(nn.Conv2d(2, width, 3), nn.BatchNorm2d(width)))
+    expected = 2 * width * 9 + width + 2 * width
     expect_equal(came, (expected, expected), "A convolution and a batch-norm: not right.")
 
 
@@ -125,31 +128,38 @@ def test_pattern_without_match_is_refused(student, rng):
 @pytest.mark.task("parameter_groups", points=1.5)
 def test_body_and_head_have_their_rates(student, rng):
     """Every parameter moves with its rate: the head's with head_lr, all others with lr."""
+    lr, head_lr, _ = drawn_rates(rng)
     net = two_towers(rng)
     net.add_module("head2", rng.linear(3, 3))
-    rules = {n: (0.5 if n.startswith("head.") else 0.25, 0.0) for n, _ in net.named_parameters()}
+    rules = {n: (head_lr if n.startswith("head.") else lr, 0.0) for n, _ in net.named_parameters()}
     message = "A tensor does not move with the rate that it should have"
-    expect_groups(student, rng, net, rules, message, settings=(0.25, 0.5, 0.0))
+    expect_groups(student, rng, net, rules, message, (lr, head_lr, 0.0))
 
 
 @pytest.mark.task("parameter_groups", points=1)
 def test_biases_do_not_decay(student, rng):
     """Weights decay and biases do not."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), head=rng.linear(4, 3)))
-    rules = {"body.weight": (0.25, 0.1), "body.bias": (0.25, 0.0)}
-    rules |= {"head.weight": (0.5, 0.1), "head.bias": (0.5, 0.0)}
-    expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
+    rules = {"body.weight": (lr, decay), "body.bias": (lr, 0.0)}
+    rules |= {"head.weight": (head_lr, decay), "head.bias": (head_lr, 0.0)}
+    expect_groups(
+        student, rng, net, rules, "A tensor does not have the decay that it should have", settings
+    )
 
 
 @pytest.mark.task("parameter_groups", points=1)
 def test_norm_layers_do_not_decay(student, rng):
     """Weight and bias of a norm layer do not decay, of one over two dimensions neither."""
+    lr, head_lr, decay = settings = drawn_rates(rng)
     net = nn.Sequential(OrderedDict(body=rng.linear(5, 4), norm=nn.LayerNorm(4)))
     net.add_module("square", nn.LayerNorm((2, 2)))
     net.add_module("head", rng.linear(4, 3, bias=False))
-    rules = {"body.weight": (0.25, 0.1), "body.bias": (0.25, 0.0), "head.weight": (0.5, 0.1)}
-    rules |= {f"{n}.{part}": (0.25, 0.0) for n in ("norm", "square") for part in ("weight", "bias")}
-    expect_groups(student, rng, net, rules, "A tensor does not have the decay that it should have")
+    rules = {"body.weight": (lr, decay), "body.bias": (lr, 0.0), "head.weight": (head_lr, decay)}
+    rules |= {f"{n}.{part}": (lr, 0.0) for n in ("norm", "square") for part in ("weight", "bias")}
+    expect_groups(
+        student, rng, net, rules, "A tensor does not have the decay that it should have", settings
+    )
 
 
 # -------------------------------------------------------------------------------- layerwise_rates
@@ -161,13 +171,9 @@ BLOCKS = [["lower.first.*"], ["lower.second.*", "upper.*"], ["head.*"]]
 @pytest.mark.task("layerwise_rates", points=2)
 def test_rates_fall_towards_the_input(student, rng):
     """The last block moves with lr, each block before it with decay times the next one's rate."""
-    net = two_towers(rng)
-    model, gradients = student.run(hold, net), random_gradients(rng, net)
-    student.run(step_by_groups, student.layerwise_rates, model, gradients, BLOCKS, 0.8, 0.5)
-    rates = {"head": 0.8, "upper": 0.4, "lower.second": 0.4, "lower.first": 0.2}
-    rules = {n: (r, 0.0) for n in gradients for part, r in rates.items() if n.startswith(part)}
+    powers = {"head": 0, "upper": 1, "lower.second": 1, "lower.first": 2}
     message = "A tensor does not move with the rate of its block"
-    expect_state(student, model, grouped(net, gradients, rules), message)
+    expect_rates(student, rng, two_towers(rng), BLOCKS, powers, message)
 
 
 @pytest.mark.task("layerwise_rates", points=1)
@@ -177,8 +183,9 @@ def test_no_parameter_is_left_out(student, rng):
     model, gradients = student.run(hold, net), random_gradients(rng, net)
     message = "The head lies in no block: that should be a ValueError."
     expect_raises(ValueError, lambda: student.layerwise_rates(model, BLOCKS[:2], 0.8, 0.5), message)
-    student.run(step_by_groups, student.layerwise_rates, model, gradients, [["*"]], 0.5, 0.5)
-    rules = dict.fromkeys(gradients, (0.5, 0.0))
+    lr = float(rng.numpy.uniform(0.3, 0.9))
+    student.run(step_by_groups, student.layerwise_rates, model, gradients, [["*"]], lr, 0.5)
+    rules = dict.fromkeys(gradients, (lr, 0.0))
     message = "A tensor does not move with the rate of the only block"
     expect_state(student, model, grouped(net, gradients, rules), message)
 
@@ -288,12 +295,22 @@ def test_report_tells_everything(student, rng):
 
 @pytest.mark.task("linear_probe", points=2)
 def test_head_is_trained_with_adam(student, rng):
-    """The head is where Adam, with one step a batch on the body's features, puts it."""
-    backbone, head, loader = body(rng).eval(), rng.linear(5, 3), batches(rng, 6, 6)
-    held = student.run(hold, head)
-    student.linear_probe(student.run(hold, backbone), held, loader, 3, 0.05)
-    expected, _ = probe_by_hand(backbone, head, loader, 3, 0.05)
-    expect_state(student, held, expected, "A tensor is not where it should be")
+    """The head is where Adam with its defaults, one step a batch on the body's features, puts it:
+    also where these are very small, or only the first ones are not.
+    """
+    lr = float(rng.numpy.uniform(0.2, 0.4))
+    first, second = batches(rng, 6, 6)
+    small = [(1e-6 * x, y) for x, y in batches(rng, 6, 6)]
+    smaller = [first, *((1e-3 * x, y) for x, y in batches(rng, *[2] * 30))]
+    for backbone, head, loader in (
+        (body(rng).eval(), rng.linear(5, 3), [first, second]),
+        (rng.linear(6, 5, bias=False), rng.linear(5, 3, bias=False), small),
+        (rng.linear(6, 5, bias=False), rng.linear(5, 3, bias=False), smaller),
+    ):
+        held = student.run(hold, head)
+        student.linear_probe(student.run(hold, backbone), held, loader, 2, lr)
+        expected, _ = probe_by_hand(backbone, head, loader, 2, lr)
+        expect_state(student, held, expected, "A tensor is not where it should be")
 
 
 @pytest.mark.task("linear_probe", points=1)
@@ -343,21 +360,23 @@ def test_speed_of_a_probe(race, rng):
 def test_checkpoint_is_really_loaded(student, rng):
     """start_from loads the checkpoint's body and puts a new head on it."""
     old, model = small_net(rng), student.run(hold, small_net(rng))
-    student.start_from(model, saved_parallel(old), 4, 0.1)
+    classes = int(rng.integers(4, 8))
+    student.start_from(model, saved_parallel(old), classes, 0.1)
     came = student.run(state_of, model)
     expect(type(came) is dict, "The model's state could not be read.")
     for name, tensor in state_of(old.body).items():
         value = expect_tensor(came.get(f"body.{name}"), tensor.shape, f"body.{name}", tensor.dtype)
         expect(torch.equal(value, tensor), f"body.{name} is not the checkpoint's.")
-    expect_tensor(came.get("fc.weight"), (4, 5), "The new head's weight")
-    expect_tensor(came.get("fc.bias"), (4,), "The new head's bias")
+    expect_tensor(came.get("fc.weight"), (classes, 5), "The new head's weight")
+    expect_tensor(came.get("fc.bias"), (classes,), "The new head's bias")
 
 
 @pytest.mark.task("fine_tuning_bug_hunt", points=1)
 def test_step_trains_the_head(student, rng):
     """head_step moves the new head by a step of SGD, and returns the loss before it as a float."""
     old, model = small_net(rng), student.run(hold, small_net(rng))
-    optimizer = student.start_from(model, saved_parallel(old), 4, 0.5)
+    lr = float(rng.numpy.uniform(0.2, 0.6))
+    optimizer = student.start_from(model, saved_parallel(old), 4, lr)
     student.run(set_mode, model, False)
     names = student.run(trainable, model)
     message = "Other parameters than the new head's require a gradient."
@@ -375,7 +394,7 @@ def test_step_trains_the_head(student, rng):
     near = abs(came - loss.item()) <= 1e-3 * loss.item()
     expect(near, f"head_step returned {came:.4f}, which is not the loss before the step.")
     for name, leaf in zip(("weight", "bias"), leaves, strict=True):
-        moved = (leaf - 0.5 * leaf.grad).detach()
+        moved = (leaf - lr * leaf.grad).detach()
         message = f"With old gradients the head's {name} is not where it should be."
         expect_close(getattr(model.fc, name), moved, message)
 

@@ -475,6 +475,16 @@ def set_trainable(model, patterns):
     model.__class__ = type(its.__name__, (its,), told)
 
 
+# %% mutant="not_the_model_itself" task="set_trainable"
+"""A batch-norm that is the model itself is passed over."""
+_watch = watch_batch_norms
+
+
+def watch_batch_norms(model):
+    for child in model.children():
+        _watch(child)
+
+
 # %% [markdown]
 # ## parameter_groups
 
@@ -803,6 +813,42 @@ def parameter_groups(model, *settings):
     return groups
 
 
+# %% mutant="rates_of_the_examples" task="parameter_groups"
+"""The rates are 0.25 and 0.5, whatever is given."""
+_right = parameter_groups
+
+
+def parameter_groups(model, head, lr, head_lr, weight_decay):
+    return _right(model, head, 0.25, 0.5, weight_decay)
+
+
+# %% mutant="two_names_of_biases" task="parameter_groups"
+"""Spared are parameters called bias or in_proj_bias, and no other whose name ends so."""
+
+
+def parameter_groups(model, head, lr, head_lr, weight_decay):
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if head not in modules:
+        raise ValueError(head)
+    found, in_body, spared = {}, set(), set()
+    for prefix, module in modules.items():
+        for name, p in module.named_parameters(recurse=False):
+            if p.requires_grad:
+                found[id(p)] = p
+                if name in ("bias", "in_proj_bias") or isinstance(module, NORM_LAYERS):
+                    spared.add(id(p))
+                if not f"{prefix}.{name}".startswith(f"{head}."):
+                    in_body.add(id(p))
+    return [
+        {
+            "params": [p],
+            "lr": lr if key in in_body else head_lr,
+            "weight_decay": 0.0 if key in spared else weight_decay,
+        }
+        for key, p in found.items()
+    ]
+
+
 # %% [markdown]
 # ## layerwise_rates
 
@@ -1020,6 +1066,24 @@ def layerwise_rates(model, *settings):
     told["named_parameters"] = lambda self, *args, **kw: iter(own)
     model.__class__ = type(its.__name__, (its,), told)
     return groups
+
+
+# %% mutant="blocks_without_globs_do_not_count" task="layerwise_rates"
+"""A block without a glob is left out of the power."""
+_right = layerwise_rates
+
+
+def layerwise_rates(model, blocks, lr, decay):
+    return _right(model, [block for block in blocks if block], lr, decay)
+
+
+# %% mutant="always_the_same_rate" task="layerwise_rates"
+"""The last block's rate is 0.8, whatever is given."""
+_right = layerwise_rates
+
+
+def layerwise_rates(model, blocks, lr, decay):
+    return _right(model, blocks, 0.8, decay)
 
 
 # %% [markdown]
@@ -1348,6 +1412,17 @@ def training_memory(trainable, frozen=0, **settings):
     return _right(trainable, frozen, **settings)
 
 
+# %% mutant="masters_of_two_bytes_only" task="training_memory"
+"""Weights in float8 get no master copy."""
+_right = training_memory
+
+
+def training_memory(trainable, frozen=0, *, weight_dtype, master_weights=False, **settings):
+    master_weights = master_weights and weight_dtype.itemsize == 2
+    settings |= {"weight_dtype": weight_dtype, "master_weights": master_weights}
+    return _right(trainable, frozen, **settings)
+
+
 # %% [markdown]
 # ## load_backbone
 
@@ -1560,6 +1635,16 @@ def load_backbone(model, state):
     if model.state_dict().keys() - state.keys():
         raise ValueError("names are missing")
     return _right(model, state)
+
+
+# %% mutant="by_way_of_float32" task="load_backbone"
+"""Values in float64 go through float32."""
+_right = load_backbone
+
+
+def load_backbone(model, state):
+    rounded = {n: t.float() if t.dtype == torch.float64 else t for n, t in state.items()}
+    return _right(model, rounded)
 
 
 # %% [markdown]
@@ -1884,6 +1969,32 @@ def linear_probe(backbone, head, loader, epochs, lr):
     for module, mode in modes.items():
         module.training = mode
     return losses
+
+
+# %% mutant="a_larger_eps" task="linear_probe"
+"""Adam's eps is 1e-6."""
+_right, _Adam = linear_probe, torch.optim.Adam
+
+
+def linear_probe(backbone, head, loader, epochs, lr):
+    torch.optim.Adam = lambda parameters, lr: _Adam(parameters, lr=lr, eps=1e-6)
+    try:
+        return _right(backbone, head, loader, epochs, lr)
+    finally:
+        torch.optim.Adam = _Adam
+
+
+# %% mutant="amsgrad" task="linear_probe"
+"""Adam is the variant that keeps the largest second moment."""
+_right, _Adam = linear_probe, torch.optim.Adam
+
+
+def linear_probe(backbone, head, loader, epochs, lr):
+    torch.optim.Adam = lambda parameters, lr: _Adam(parameters, lr=lr, amsgrad=True)
+    try:
+        return _right(backbone, head, loader, epochs, lr)
+    finally:
+        torch.optim.Adam = _Adam
 
 
 # %% [markdown]
@@ -2250,6 +2361,15 @@ def head_step(model, *given):
     told = {"named_modules": lambda self, *args, **kw: shown.named_modules(*args, **kw)}
     model.__class__ = type(its.__name__, (its,), told)
     return loss
+
+
+# %% mutant="always_four_classes" task="fine_tuning_bug_hunt"
+"""The new head has four classes, whatever was asked for."""
+_right = start_from
+
+
+def start_from(model, state, num_classes, lr):
+    return _right(model, state, 4, lr)
 
 
 # %% [markdown]
