@@ -632,7 +632,8 @@ def learning_curves(history):
         matplotlib.figure.Figure, in any layout, which can be drawn without a display, and which
         pyplot does not keep open: plt.get_fignums() is what it was
 
-    - For every list exactly one line, labelled with its key: x = 1 … n, y = the list's values.
+    - For every list exactly one line, labelled with its key: x = 1 … n, y = the list's values, all
+      of it within the limits of its axes.
     - Losses, accuracies and the rate have different scales: an axes holds lines of one kind only.
     - Every axes with lines has a label on x and on y, and a legend of its own that names each of
       its lines by its key. There is no axes without lines.
