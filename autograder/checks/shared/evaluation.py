@@ -100,9 +100,8 @@ def draw_svg(draw, history):
         return None
     end = max(map(len, history.values())) + 1
     for axes in figure.axes:
-        axes.set_gid(
-            "axes_" + "_".join(f"{end:.9g}" for end in (*axes.get_xlim(), *axes.get_ylim()))
-        )
+        ends = (*axes.get_xlim(), *axes.get_ylim())
+        axes.set_gid("_".join(["axes", *(format(end, ".9g") for end in ends)]))
         axes.set(xscale="linear", yscale="linear", xlim=(0, end), ylim=(0, 1), frame_on=True)
         for part in (axes.patch, axes.xaxis, axes.yaxis):
             part.set_visible(True)
