@@ -28,6 +28,7 @@ from autograder.checking.probes import (
     chain,
     fill_gradients,
     hold,
+    make_momentum_sgd,
     make_sgd,
     set_mode,
     shift_everything,
@@ -36,6 +37,7 @@ from autograder.checking.probes import (
 )
 from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
+    Passes,
     Tells,
     Tires,
     expect_as_before,
@@ -51,16 +53,24 @@ from autograder.checks.shared.troubleshooting import (
     Bigram,
     Root,
     batch_of,
+    between,
     calm,
     classifier,
     encoder,
     expect_floats,
     expect_near,
+    expect_stops,
+    falling,
+    in_short,
     in_turn,
+    lost,
     make_scaler,
+    momentum_on,
     normed,
     probed,
     saved_bytes,
+    scores_of,
+    series,
     sgd_on,
     steep,
     total_norm,
@@ -154,17 +164,25 @@ def keep_output(function, blocks, x):
 # ------------------------------------------------------------------------------- classes and inputs
 
 
-class TwoPasses:
-    """A loader of one batch, another one in every pass."""
+class Counts(nn.Module):
+    """A layer, and in the state a number that is no tensor."""
 
-    def __init__(self, batches):
-        """Serve one of `batches` a pass, in turn."""
-        self.batches, self.passes = batches, 0
+    def __init__(self, layer):
+        """Keep the layer."""
+        super().__init__()
+        self.layer, self.seen = layer, 0
 
-    def __iter__(self):
-        """Begin the next pass."""
-        self.passes += 1
-        yield self.batches[(self.passes - 1) % len(self.batches)]
+    def forward(self, x):
+        """Use the layer."""
+        return self.layer(x)
+
+    def get_extra_state(self):
+        """Return the number, in a dict."""
+        return {"seen": self.seen}
+
+    def set_extra_state(self, state):
+        """Take the number again."""
+        self.seen = state["seen"]
 
 
 class LastFirst(nn.Module):
@@ -241,6 +259,19 @@ class Unpacks(nn.Module):
         return packed["states"][0]
 
 
+class Narrows(nn.Module):
+    """Returns its input times a large number in another dtype, whose range that leaves."""
+
+    def __init__(self, dtype, factor):
+        """Keep both."""
+        super().__init__()
+        self.dtype, self.factor = dtype, factor
+
+    def forward(self, x):
+        """Return infinities."""
+        return (x.double() * self.factor).to(self.dtype)
+
+
 class NotInTraining(nn.Module):
     """Gives NaN in train mode, and its input in eval mode."""
 
@@ -262,8 +293,9 @@ def filled(net):
 def test_running_statistics_are_used(student, rng):
     """A batch-norm uses its running statistics."""
     net, batch = normed(rng), batch_of(rng, 5)
-    losses = student.overfit_one_batch(net.train(), batch, 4, 0.1)
-    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * 4, [0.1] * 4)
+    steps, lr = int(rng.integers(3, 7)), between(rng, 0.05, 0.2)
+    losses = student.overfit_one_batch(net.train(), batch, steps, lr)
+    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * steps, [lr] * steps)
     expect_floats(losses, expected, "With a batch-norm in the model, the list of losses")
 
 
@@ -273,7 +305,7 @@ def test_only_the_copy_learns(student, rng):
     net, batch = telling(rng, classifier(rng)), batch_of(rng, 5)
     model = student.run(hold, net)
     student.run(fill_gradients, model, 2.0)
-    given = student.overfit_one_batch, model, batch, 3, 0.3
+    given = student.overfit_one_batch, model, batch, 3, between(rng, 0.2, 0.5)
     losses, left = student.run(call_and_return_arguments, *given)
     fine = type(losses) is list and [type(loss) for loss in losses] == [float] * 3
     expect(fine, "The list of losses should be three floats.")
@@ -286,10 +318,12 @@ def test_only_the_copy_learns(student, rng):
 @pytest.mark.task("overfit_one_batch", points=1)
 def test_frozen_parameters_stay(student, rng):
     """Parameters that are not trainable stay as they are."""
-    net, batch = classifier(rng), batch_of(rng, 5)
-    net[0].requires_grad_(False)
-    losses = student.overfit_one_batch(net, batch, 5, 0.5)
-    expected = sgd_on(copy.deepcopy(net), [batch] * 5, [0.5] * 5)
+    head = nn.Sequential(nn.Tanh(), rng.linear(6, 3))
+    net, batch = LastFirst(rng.linear(4, 6), head).double(), batch_of(rng, 5)
+    net.early.requires_grad_(False)
+    steps, lr = int(rng.integers(4, 8)), between(rng, 0.3, 0.9)
+    losses = student.overfit_one_batch(net, batch, steps, lr)
+    expected = sgd_on(copy.deepcopy(net), [batch] * steps, [lr] * steps)
     expect_floats(losses, expected, "With a frozen first layer, the list of losses")
 
 
@@ -315,160 +349,245 @@ def expect_findings(student, cases):
         expect_equal(came, findings, f"{what}, {classes} classes: not the findings of the table.")
 
 
+def some_classes(rng):
+    """A number of classes."""
+    return int(rng.integers(3, 13))
+
+
+def with_one(rng, values, odd):
+    """The same list with one more entry somewhere inside."""
+    at = int(rng.integers(1, len(values)))
+    return [*values[:at], odd, *values[at:]]
+
+
 @pytest.mark.task("diagnose", points=1)
-def test_values_that_are_not_finite(student):
+def test_values_that_are_not_finite(student, rng):
     """A NaN or infinite loss is found, and bars the other findings that read its list."""
     nan, inf = float("nan"), float("inf")
     broken, good = {"not_finite"}, {"suspiciously_good"}
+    falls, very = falling(rng, 4), [between(rng, 0.991, 1.0) for _ in range(4)]
     cases = (
-        ({"train_loss": [1.0, 2.0, nan]}, 5, broken, "train_loss = [1, 2, nan]"),
-        ({"train_loss": [1.0, inf, 3.0]}, 5, broken, "train_loss = [1, inf, 3]"),
-        ({"eval_loss": [-inf, 0.5]}, 5, broken, "eval_loss = [-inf, 0.5]"),
+        ({"train_loss": [*falls, nan]}, broken, "A NaN at the end of train_loss"),
         (
-            {"train_loss": [1.0, 0.5, 0.2], "eval_loss": [0.5, nan, 0.9]},
-            5,
+            {"train_loss": with_one(rng, falls[::-1], inf)},
             broken,
-            "eval_loss = [0.5, nan, 0.9] and a falling train_loss",
+            "Infinity in a rising train_loss",
+        ),
+        ({"eval_loss": [-inf, *falls]}, broken, "Negative infinity at the start of eval_loss"),
+        (
+            {"train_loss": falls, "eval_loss": [*with_one(rng, falls[2:], nan), 2 * falls[0]]},
+            broken,
+            "A NaN in a rising eval_loss, and a falling train_loss",
         ),
         (
-            {"train_loss": [1.0, nan], "eval_accuracy": [0.995, 0.996]},
-            5,
+            {"train_loss": with_one(rng, falls[:3], nan), "eval_accuracy": very},
             broken | good,
-            "a NaN in train_loss, and eval_accuracy = [0.995, 0.996]",
+            "A NaN in train_loss, and an eval_accuracy above 0.99",
         ),
-        ({"train_accuracy": [nan, 0.99], "eval_accuracy": [0.5, 0.5]}, 5, set(), "NaN accuracy"),
+        (
+            {"train_accuracy": with_one(rng, very[:3], nan), "eval_accuracy": [0.5] * 4},
+            set(),
+            "A NaN in train_accuracy",
+        ),
     )
-    expect_findings(student, cases)
+    expect_findings(student, [(case[0], some_classes(rng), *case[1:]) for case in cases])
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_softmax_before_the_loss(student):
+def test_softmax_before_the_loss(student, rng):
     """A good accuracy with a loss above the floor of two softmaxes is found."""
     found = {"probabilities_as_logits"}
     cases = []
-    for classes, above, below in ((5, 0.95, 0.86), (10, 1.5, 1.4), (2, 0.35, 0.28)):
+    for classes in (2, *sorted(rng.numpy.choice(range(3, 17), 2, replace=False).tolist())):
+        floor = math.log(1 + (classes - 1) / math.e)
+        above, below = floor * between(rng, 1.02, 1.15), floor * between(rng, 0.85, 0.98)
+        good, fair = between(rng, 0.91, 0.98), between(rng, 0.83, 0.89)
         for loss, accuracy, findings in (
-            (above, 0.97, found),
-            (below, 0.97, set()),
-            (above, 0.85, set()),
-            (above, 0.9, set()),
+            (above, good, found),
+            (below, good, set()),
+            (above, fair, set()),
+            (above, 0.9, set()),  # the bound itself
         ):
             history = {  # in the middle each is on the other side
                 "train_loss": [loss + 0.1, above + below - loss, loss],
                 "train_accuracy": [0.6, 1.81 - accuracy, accuracy],
             }
-            cases.append((history, classes, findings, f"{loss=}, {accuracy=} at the end"))
+            what = f"loss={loss:.4f}, {accuracy=} at the end"
+            cases.append((history, classes, findings, what))
     expect_findings(student, cases)
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_overfitting_needs_both_curves(student):
+def test_overfitting_needs_both_curves(student, rng):
     """Overfitting is validation loss above its first minimum and training loss below it there."""
     found = {"overfitting"}
+    a, b, c, d = falling(rng, 4)
+    high, more, within = (between(rng, *s) for s in ((1.3, 2.0), (1.14, 1.25), (1.02, 1.08)))
+    best = between(rng, 0.3, 2.0)
     rows = (
-        ([1.0, 0.8, 0.6], [1.0, 0.5, 0.53], set()),  # within a tenth
-        ([1.0, 0.8, 0.6], [1.0, 0.5, 0.58], found),
-        ([1.0, 0.8, 0.9], [1.0, 0.5, 0.8], set()),  # both rise
-        ([1.0, 0.9, 0.4, 0.7], [1.0, 0.5, 0.5, 0.9], found),  # the first of two minima
-        ([1.0, 0.5, 0.9, 0.7], [1.0, 0.5, 0.5, 0.9], set()),
-        ([1.0, 0.8, 0.6], [0.9, 1.0, 0.9], set()),  # above the start, not above the best
-        ([1.0, 0.8, 0.6], [1.0, 0.0, 0.1], found),  # the best is 0
-        ([1.0, 0.8, 0.6], [1.5, 1.0, 1.1], set()),  # a tenth, and no more
-        ([1.0, 0.8, 0.8], [1.0, 0.5, 0.8], set()),  # not below it there
+        ([a, b, c], [high, 1.0, within], set()),  # within a tenth
+        ([a, b, c], [high, 1.0, more], found),
+        ([a, c, b], [high, 1.0, high], set()),  # both rise
+        ([a, b, d, c], [high, 1.0, 1.0, more], found),  # the first of two minima
+        ([a, d, b, c], [high, 1.0, 1.0, more], set()),
+        ([a, b, c], [1.0, high, 1.0], set()),  # above what is before it, not above the best
+        ([a, b, c], [high, 0.0, within], found),  # the best is 0
+        ([a, b, b], [high, 1.0, more], set()),  # not below it there
     )
-    cases = [
-        ({"train_loss": train, "eval_loss": test}, 2, findings, f"{train} and {test}")
-        for train, test, findings in rows
-    ]
-    expect_findings(student, cases)
+    cases = [(train, [best * value for value in test], findings) for train, test, findings in rows]
+    cases.append(([a, b, c], [1.5, 1.0, 1.1], set()))  # a tenth, and no more
+    expect_findings(
+        student,
+        [
+            (
+                {"train_loss": train, "eval_loss": test},
+                some_classes(rng),
+                findings,
+                f"{in_short(train)} and {in_short(test)}",
+            )
+            for train, test, findings in cases
+        ],
+    )
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_training_against_evaluation(student):
+def test_training_against_evaluation(student, rng):
     """A gap of the last accuracies is found, and an evaluation at chance beside good training."""
     gap, broken = {"generalisation_gap"}, {"eval_mode_broken"}
+    n = int(rng.integers(7, 13))
+    chance = 1.5 / n
+    good, fair, low = (between(rng, *s) for s in ((0.91, 0.99), (0.65, 0.8), (0.25, 0.5)))
+    wide, narrow = between(rng, 0.11, 0.2), between(rng, 0.06, 0.09)
+    under, over = chance * between(rng, 0.3, 0.9), chance * between(rng, 1.2, 1.7)
+    start = between(rng, 0.3, 0.6)
     rows = (
-        ([0.5, 0.9], [0.5, 0.75], 10, gap),
-        ([0.5, 0.9], [0.5, 0.85], 10, set()),
-        ([0.5, 0.5], [0.5, 0.42], 10, set()),  # a difference, not a share of it
-        ([0.9, 0.8], [0.1, 0.9], 10, set()),  # only the last entries count, with their sign
-        ([0.5, 0.95], [0.5, 0.12], 10, gap | broken),
-        ([0.5, 0.95], [0.5, 0.18], 10, gap),
-        ([0.5, 0.85], [0.5, 0.12], 10, gap),
-        ([0.5, 0.95], [0.5, 0.7], 2, gap | broken),
-        ([0.5, 0.2, 0.9], [0.5, 0.9, 0.75], 10, gap),
-        ([0.0, 0.1], [0.1, 0.0], 10, set()),  # each of the bounds, met exactly
-        ([0.5, 0.9], [0.5, 0.12], 10, gap),
-        ([0.5, 0.95], [0.5, 0.75], 2, gap),
+        ([start, fair], [start, fair - wide], n, gap),
+        ([start, fair], [start, fair - narrow], n, set()),
+        ([start, low], [start, low - narrow], n, set()),  # a difference, not a share of it
+        (
+            [fair, fair],
+            [0.1, fair + wide],
+            n,
+            set(),
+        ),  # only the last entries count, with their sign
+        ([start, good], [start, under], n, gap | broken),
+        ([start, good], [start, over], n, gap),
+        ([start, fair], [start, under], n, gap),
+        ([start, good], [start, between(rng, 0.6, 0.74)], 2, gap | broken),
+        ([start, 0.2, fair], [start, fair, fair - wide], n, gap),
+        ([0.0, 0.1], [0.1, 0.0], n, set()),  # each of the bounds, met exactly
+        ([start, 0.9], [start, under], n, gap),
+        ([start, good], [start, 0.75], 2, gap),
     )
     cases = [
-        ({"train_accuracy": train, "eval_accuracy": test}, n, findings, f"{train} and {test}")
-        for train, test, n, findings in rows
+        (
+            {"train_accuracy": train, "eval_accuracy": test},
+            classes,
+            findings,
+            f"{in_short(train)} and {in_short(test)}",
+        )
+        for train, test, classes, findings in rows
     ]
     expect_findings(student, cases)
 
 
 @pytest.mark.task("diagnose", points=0.5)
-def test_too_good_and_forgotten(student):
+def test_too_good_and_forgotten(student, rng):
     """A first accuracy above 0.99 is found, and a drop of more than 0.05 from the old best."""
+    good, forgot = {"suspiciously_good"}, {"forgetting"}
+    very, fair, poor = (between(rng, *s) for s in ((0.991, 1.0), (0.5, 0.8), (0.2, 0.45)))
+    best, more, less = (between(rng, *s) for s in ((0.7, 0.95), (0.06, 0.2), (0.03, 0.045)))
+    last = best - more
     cases = (
-        ({"eval_accuracy": [0.995, 0.5]}, 4, {"suspiciously_good"}, "0.995 at first"),
-        ({"eval_accuracy": [0.5, 0.995]}, 4, set(), "0.995 at last"),
-        ({"old_accuracy": [0.8, 0.9, 0.8]}, 4, {"forgetting"}, "old: 0.8, 0.9, 0.8"),
-        ({"old_accuracy": [0.8, 0.9, 0.87]}, 4, set(), "old: 0.8, 0.9, 0.87"),
-        ({"old_accuracy": [0.9, 0.7, 0.9]}, 4, set(), "old: 0.9, 0.7, 0.9"),
-        ({"old_accuracy": [0.5, 0.46]}, 4, set(), "old: 0.5, 0.46"),
-        ({"eval_accuracy": [0.99, 0.5]}, 4, set(), "0.99 at first"),
-        ({"old_accuracy": [0.05, 0.0]}, 4, set(), "old: 0.05, 0"),
+        ("eval_accuracy", [very, fair], good),
+        ("eval_accuracy", [fair, very], set()),
+        ("old_accuracy", [last, best, last], forgot),
+        ("old_accuracy", [last, best, best - less], set()),
+        ("old_accuracy", [best, last, best], set()),
+        ("old_accuracy", [poor, poor - less], set()),  # a difference, not a share of it
+        ("eval_accuracy", [0.99, fair], set()),  # the bounds, met exactly
+        ("old_accuracy", [0.05, 0.0], set()),
     )
-    expect_findings(student, cases)
+    expect_findings(
+        student,
+        [
+            ({key: values}, some_classes(rng), findings, f"{key} = {in_short(values)}")
+            for key, values, findings in cases
+        ],
+    )
 
 
 @pytest.mark.task("diagnose", points=0.5)
-def test_thresholds_of_the_training_loss(student):
+def test_thresholds_of_the_training_loss(student, rng):
     """Flat is every entry within 5 % of ln(classes); diverging, over 1.2 times the first."""
-    ln = math.log
     flat, rising = {"flat_at_chance"}, {"diverging"}
-    cases = (
-        ({"train_loss": [ln(3), 1.03 * ln(3), 0.97 * ln(3)]}, 3, flat, "ln 3, to 3 %"),
-        ({"train_loss": [ln(3), 1.07 * ln(3), ln(3)]}, 3, set(), "ln 3, once 7 % above"),
-        ({"train_loss": [ln(3), ln(3), 0.93 * ln(3)]}, 3, set(), "ln 3, at last 7 % below"),
-        ({"train_loss": [1.0, 5.0, 1.15]}, 9, set(), "1, 5, 1.15"),
-        ({"train_loss": [1.0, 0.5, 1.25]}, 9, rising, "1, 0.5, 1.25"),
-        ({"train_loss": [ln(100)]}, 100, flat, "one entry of ln 100"),
-        ({"train_loss": [1.04 * ln(10)]}, 10, flat, "one entry of ln 10, to 4 %"),
-        ({"train_loss": [1.0, 0.5, 1.2]}, 9, set(), "1, 0.5, 1.2"),
+    few, many = int(rng.integers(3, 6)), int(rng.integers(40, 200))
+    up, down = between(rng, 1.01, 1.04), between(rng, 0.96, 0.99)
+    high, low = between(rng, 1.06, 1.1), between(rng, 0.9, 0.94)
+    first, more, less = (between(rng, *s) for s in ((0.5, 4.0), (1.22, 1.5), (1.1, 1.18)))
+    of_chance = (
+        ([1.0, up, down], few, flat),
+        ([1.0, high, down], few, set()),
+        ([up, 1.0, low], few, set()),
+        ([1.0], many, flat),
+        ([between(rng, 1.03, 1.04)], many, flat),
     )
-    expect_findings(student, cases)
+    of_the_first = (
+        ([1.0, 5.0, less], first, set()),
+        ([1.0, 0.5, more], first, rising),
+        ([1.0, 0.5, 1.2], rng.choice((0.5, 1.0, 2.0)), set()),  # the bound itself
+    )
+    cases = [
+        (values, math.log(classes), classes, findings, "ln(classes)")
+        for values, classes, findings in of_chance
+    ] + [
+        (values, unit, some_classes(rng), findings, f"{unit}")
+        for values, unit, findings in of_the_first
+    ]
+    expect_findings(
+        student,
+        [
+            (
+                {"train_loss": [value * unit for value in values]},
+                classes,
+                findings,
+                f"train_loss = {in_short(values)} times {name}",
+            )
+            for values, unit, classes, findings, name in cases
+        ],
+    )
 
 
 @pytest.mark.task("diagnose", points=0.5)
-def test_missing_and_empty_lists(student):
+def test_missing_and_empty_lists(student, rng):
     """Where a list is missing or empty its findings are not made; the history stays as it is."""
     empty = {"train_loss": [], "eval_loss": [], "train_accuracy": [], "eval_accuracy": []}
+    loss, good, fair = (between(rng, *s) for s in ((0.3, 3.0), (0.91, 0.98), (0.3, 0.7)))
     cases = (
-        ({}, 5, set(), "an empty history"),
-        (empty | {"old_accuracy": []}, 5, set(), "empty lists"),
-        ({"train_accuracy": [0.99], "old_accuracy": [0.5]}, 5, set(), "two accuracies"),
-        ({"eval_loss": [0.5, 0.9]}, 5, set(), "eval_loss alone"),
+        ({}, set(), "An empty history"),
+        (empty | {"old_accuracy": []}, set(), "Empty lists"),
+        ({"train_accuracy": [good], "old_accuracy": [fair]}, set(), "Two accuracies"),
+        ({"eval_loss": [loss, 2 * loss]}, set(), "eval_loss alone"),
     )
-    expect_findings(student, cases)
-    history = {"train_loss": [0.5, 0.9]}
-    came, left = student.run(call_and_return_arguments, student.diagnose, history, 5)
-    expect_equal(came, {"diverging"}, "train_loss alone, 5 classes: not the findings of the table.")
+    expect_findings(student, [(case[0], some_classes(rng), *case[1:]) for case in cases])
+    history, classes = {"train_loss": [loss, 2 * loss]}, some_classes(rng)
+    came, left = student.run(call_and_return_arguments, student.diagnose, history, classes)
+    expect_equal(came, {"diverging"}, "A train_loss that doubles: not the findings of the table.")
     expect_unchanged(left[0], history, "The history")
 
 
 @pytest.mark.task("diagnose", points=0.5)
-def test_histories_that_are_refused(student):
+def test_histories_that_are_refused(student, rng):
     """Fewer than two classes, or lists of different lengths, are a ValueError."""
-    rising = {"train_loss": [1.0, 2.0]}
+    loss = between(rng, 0.3, 3.0)
+    rising = {"train_loss": [loss, 2 * loss]}
     expect_equal(student.diagnose(rising, 2), {"diverging"}, "A loss that doubles, 2 classes.")
-    came = student.diagnose(rising | {"lr": [0.1]}, 2)
+    came = student.diagnose(rising | {"lr": [loss]}, 2)
     expect_equal(came, {"diverging"}, 'A loss that doubles, and one entry under "lr", ignored.')
     cases = [(rising, 1, "One class")]
     for other in ("eval_loss", "train_accuracy", "eval_accuracy", "old_accuracy"):
-        cases.append((rising | {other: [0.5]}, 4, f"train_loss of 2 entries and {other} of 1"))
+        few = rising | {other: [between(rng, 0.3, 0.7)]}
+        cases.append((few, some_classes(rng), f"train_loss of 2 entries and {other} of 1"))
     for history, classes, what in cases:
         expect_raises(
             ValueError,
@@ -480,46 +599,40 @@ def test_histories_that_are_refused(student):
 # --------------------------------------------------------------------------------- early_stopping
 
 
-def answers(student, rng, values, *args, **settings):
-    """What an EarlyStopping says to these values."""
-    model = student.run(hold, rng.linear(3, 2))
-    stopping = student.EarlyStopping(*args, **settings)
-    return [stopping.step(value, model) for value in values]
-
-
 @pytest.mark.task("early_stopping", points=0.5)
 def test_step_leaves_the_model_alone(student, rng):
     """step leaves the model as it is: parameters, buffers and modes."""
     net = telling(rng, normed(rng))
     model = student.run(hold, net)
     stopping = student.EarlyStopping(1)
-    came = [stopping.step(value, model) for value in (0.5, 0.7)]
-    expect_equal(came, [False, True], "For 0.5, 0.7 and patience 1 the answers are not right.")
+    came = [stopping.step(value, model) for value in series(rng, "g.")]
+    message = "For a value, a larger one, and patience 1 the answers are not right."
+    expect_equal(came, [False, True], message)
     expect_same_state(student, model, net.state_dict(), "step has changed the model")
     expect_as_before(student, model, net, rng.normal(6, 4).double(), "After step the model")
 
 
 @pytest.mark.task("early_stopping", points=0.5)
 def test_kept_weights_stay(student, rng):
-    """What is kept does not change by training after restore: it can be restored again."""
-    net = rng.linear(3, 2)
-    model = student.run(hold, net)
-    stopping = student.EarlyStopping(2)
-    stopping.step(0.5, model)
-    for _ in range(2):
-        student.run(shift_everything, model)
-        stopping.restore(model)
-        expect_state(student, model, net.state_dict(), "Not what it was at the best value", 1e-6)
+    """What is kept does not change by training after restore: it can be restored again.
+
+    That holds whatever is in the state, and for a first value that is infinite.
+    """
+    net, x = Counts(rng.linear(3, 2)), rng.normal(4, 3)
+    expected = output(net, x)
+    for mode, worst in (("min", math.inf), ("max", -math.inf)):
+        model = student.run(hold, net)
+        stopping = student.EarlyStopping(2, mode=mode)
+        stopping.step(worst, model)
+        for _ in range(2):
+            student.run(shift_everything, model)
+            stopping.restore(model)
+            expect_close(model(x), expected, "It does not answer as it did at the best value.")
     student.run(shift_everything, model)
     shifted = copy.deepcopy(net)
     shift_everything(shifted)
-    expect_state(
-        student,
-        model,
-        shifted.state_dict(),
-        "After restore, training does not move the model",
-        1e-6,
-    )
+    message = "After restore, training does not move the model."
+    expect_close(model(x), output(shifted, x), message)
 
 
 @pytest.mark.task("early_stopping", points=1)
@@ -529,7 +642,7 @@ def test_buffers_come_back(student, rng):
     net[1].num_batches_tracked += 7
     model = student.run(hold, net)
     stopping = student.EarlyStopping(2)
-    stopping.step(0.5, model)
+    stopping.step(between(rng, 0.1, 2.0), model)
     student.run(shift_everything, model)
     student.run(set_mode, model, True)
     model(rng.normal(5, 4).double())
@@ -544,7 +657,7 @@ def test_parameters_stay_the_same_objects(student, rng):
     model = student.run(hold, net)
     optimizer = student.run(make_sgd, model, 0.5)
     stopping = student.EarlyStopping(2)
-    stopping.step(0.5, model)
+    stopping.step(between(rng, 0.1, 2.0), model)
     student.run(shift_everything, model)
     stopping.restore(model)
     expect_state(student, model, net.state_dict(), "Not what it was at the best value", 1e-6)
@@ -567,43 +680,50 @@ def test_parameters_stay_the_same_objects(student, rng):
 @pytest.mark.task("early_stopping", points=1)
 def test_nan_is_no_gain(student, rng):
     """NaN is never a gain, not even as the first value."""
-    nan = float("nan")
-    for values, patience, mode, expected in (
-        ([nan, 0.9, 0.8, 0.85], 2, "min", [False, False, False, False]),
-        ([0.9, nan, 0.95], 2, "min", [False, False, True]),
-        ([nan, nan], 2, "max", [False, True]),
-        ([nan, 0.5, 0.6, nan, nan], 2, "max", [False, False, False, False, True]),
+    n = int(rng.integers(2, 5))
+    for marks, patience in (
+        ("n" * (n - 1) + "gg" + "." * (n - 1), n),
+        ("gn" + "." * (n - 1), n),
+        ("n" * n, n),
+        ("ngg" + "n" * n, n),
+        ("nn", 1),
     ):
-        came = answers(student, rng, values, patience, mode=mode)
-        message = f"For {values}, patience {patience} and mode {mode!r} the answers are not right."
-        expect_equal(came, expected, message)
+        expect_stops(student, rng, marks, patience, rng.choice(("min", "max")))
 
 
 @pytest.mark.task("early_stopping", points=1)
 def test_gains_exceed_min_delta(student, rng):
     """A gain is more than min_delta better than the value of the last gain."""
-    for values, mode, expected in (
-        ([1.0, 0.75, 0.5, 0.375], "min", [False, True, False, True]),  # 0.25 is not more than 0.25
-        ([1.0, 0.875, 0.625], "min", [False, True, False]),  # against 1.0, not against 0.875
-        ([1.0, 1.25, 1.5], "max", [False, True, False]),
-        ([8.0, 7.5, 7.25], "min", [False, False, True]),  # a difference, not a share
-    ):
-        came = answers(student, rng, values, 1, min_delta=0.25, mode=mode)
-        message = f"For {values}, min_delta 0.25 and mode {mode!r} the answers are not right."
-        expect_equal(came, expected, message)
+    model = student.run(hold, rng.linear(3, 2))
+    for low, high in ((4, 13), (20, 41)):
+        # of 64ths, so that no rounding decides; large beside min_delta: that is a difference
+        delta, first = (int(rng.integers(*s)) / 64 for s in ((low, high), (512, 1024)))
+        for steps, expected in (
+            ((0, 1, 2, 2.5), [False, True, False, True]),  # min_delta is not more than itself
+            ((0, 0.5, 1.5), [False, True, False]),  # against the first, not against the second
+        ):
+            mode = rng.choice(("min", "max"))
+            values = [first - (delta if mode == "min" else -delta) * step for step in steps]
+            stopping = student.EarlyStopping(1, min_delta=delta, mode=mode)
+            came = [stopping.step(value, model) for value in values]
+            message = (
+                f"For {values}, min_delta {delta} and mode {mode!r} the answers are not right."
+            )
+            expect_equal(came, expected, message)
 
 
 @pytest.mark.task("early_stopping", points=0.5)
 def test_counting_starts_anew(student, rng):
     """A gain sets the count back, and without one the answer stays True; a best value may be 0."""
-    for values, mode, expected in (
-        ([1.0, 1.1, 0.9, 1.0, 0.95, 0.97, 0.8, 0.85], "min", [0, 0, 0, 0, 1, 1, 0, 0]),
-        ([0.5, 0.0, 0.25, 0.125], "min", [0, 0, 0, 1]),
-        ([-0.5, 0.0, -0.25, -0.125], "max", [0, 0, 0, 1]),
-    ):
-        came, expected = answers(student, rng, values, 2, mode=mode), [bool(e) for e in expected]
-        message = f"For {values}, patience 2 and mode {mode!r} the answers are not right."
-        expect_equal(came, expected, message)
+    n = int(rng.integers(3, 6))
+    for mode in ("min", "max"):
+        expect_stops(student, rng, "g.g" + "." * (n + 1) + "g" + "." * (n - 1), n, mode)
+        model, sign = student.run(hold, rng.linear(3, 2)), 1 if mode == "min" else -1
+        stopping = student.EarlyStopping(2, mode=mode)
+        a, b, c = (sign * between(rng, 0.1, 2.0) for _ in "abc")
+        came = [stopping.step(value, model) for value in (a, 0.0, b, c)]
+        message = f"For {a}, 0.0, {b}, {c}, patience 2 and mode {mode!r} the answers are not right."
+        expect_equal(came, [False, False, False, True], message)
 
 
 @pytest.mark.task("early_stopping", points=0.5)
@@ -626,33 +746,39 @@ def test_settings_that_are_refused(student, rng):
     stopping = student.EarlyStopping(1)
     message = "restore before any gain should be a RuntimeError."
     expect_raises(RuntimeError, lambda: stopping.restore(model), message)
-    came = [stopping.step(value, model) for value in (1.0, 2.0)]
-    expect_equal(came, [False, True], "For 1.0, 2.0 and patience 1 the answers are not right.")
+    came = [stopping.step(value, model) for value in series(rng, "g.")]
+    message = "For a value, a larger one, and patience 1 the answers are not right."
+    expect_equal(came, [False, True], message)
 
 
 # ---------------------------------------------------------------------------------- lr_range_test
 
 
-def ranged(student, model, loader, low=0.01, high=0.08, steps=4):
-    """Run the range test; return the list of losses."""
-    came = student.lr_range_test(model, loader, low, high, steps)
+def ranged(student, model, loader, rates):
+    """Run the range test over rates of equal ratios; return the list of losses."""
+    came = student.lr_range_test(model, loader, rates[0], rates[-1], len(rates))
     expect(type(came) is dict and set(came) == {"lr", "loss"}, 'It should be {"lr": …, "loss": …}.')
     return came["loss"]
 
 
-RATES = (0.01, 0.02, 0.04, 0.08)
+def rising(rng, steps=4, low=0.01):
+    """Rates that rise by a drawn ratio, from about `low` on."""
+    low, ratio = low * between(rng, 0.7, 1.4), between(rng, 1.6, 2.2)
+    return [low * ratio**step for step in range(steps)]
 
 
 @pytest.mark.task("lr_range_test", points=1)
 def test_loader_is_begun_anew(student, rng):
     """A loader that is used up is iterated anew, and may give other batches then."""
     net, batches = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(3)]
-    losses = ranged(student, net, batches[:2])
-    expected = sgd_on(copy.deepcopy(net), [*batches[:2], *batches[:2]], RATES)
-    expect_floats(losses, expected, "With two batches for four steps, the list of losses")
-    loader = student.run(hold, TwoPasses(batches))
-    losses = ranged(student, net, loader)
-    expected = sgd_on(copy.deepcopy(net), [*batches, batches[0]], RATES)
+    steps = int(rng.integers(4, 7))
+    rates = rising(rng, steps)
+    losses = ranged(student, net, batches[:2], rates)
+    expected = sgd_on(copy.deepcopy(net), (batches[:2] * 3)[:steps], rates)
+    expect_floats(losses, expected, f"With two batches for {steps} steps, the list of losses")
+    loader = student.run(hold, Passes(*([batch] for batch in batches)))
+    losses = ranged(student, net, loader, rates)
+    expected = sgd_on(copy.deepcopy(net), (batches * 2)[:steps], rates)
     expect_floats(losses, expected, "With a loader that differs from pass to pass, the losses")
 
 
@@ -671,28 +797,33 @@ def two_way():
 
 
 @pytest.mark.task("lr_range_test", points=1)
-def test_it_stops_at_four_times_the_best(student):
+def test_it_stops_at_four_times_the_best(student, rng):
     """It ends after the first loss above 4 times the smallest so far, and notes that one, too."""
-    for wanted, noted in (
-        ([1.0, 0.5, 1.9, 2.2, 0.7], 4),
-        ([0.5, 1.9, 0.4, 1.5, 1.7, 0.3], 5),
-        ([3.0, 1.0, 3.5, 3.9, 3.0], 5),
-        ([0.3, 1.3, 0.3], 2),
+    over, under = between(rng, 4.1, 4.8), between(rng, 3.3, 3.9)
+    for shares, noted in (
+        ([2.0, 1.0, under, over, 1.4], 4),
+        ([1.2, over, 1.0, under, over, 0.8], 5),
+        ([3.0, 1.0, under - 0.2, under, over, 3.0], 5),
+        ([1.0, over, 1.0], 2),
     ):
-        loader = [batch_with_loss(loss) for loss in wanted]
-        came = student.lr_range_test(two_way(), loader, 1e-12, 1e-11, len(wanted))
+        best = between(rng, 0.2, 0.8)
+        wanted = [best * share for share in shares]
+        loader, low = [batch_with_loss(loss) for loss in wanted], between(rng, 1.0, 9.0) * 1e-12
+        came = student.lr_range_test(two_way(), loader, low, 10 * low, len(wanted))
         expect(type(came) is dict, "It should return a dict.")
-        expect_floats(came.get("loss"), wanted[:noted], f"For losses {wanted}, the list", 1e-5)
+        what = f"For losses {in_short(wanted)}"
+        expect_floats(came.get("loss"), wanted[:noted], f"{what}, the list", 1e-5)
         length = len(came["lr"]) if type(came.get("lr")) is list else 0
-        expect(length == noted, f"For losses {wanted} there are {length} rates, not {noted}.")
+        expect(length == noted, f"{what} there are {short(length)} rates, not {noted}.")
 
 
 @pytest.mark.task("lr_range_test", points=0.5)
-def test_it_stops_at_what_is_not_finite(student):
+def test_it_stops_at_what_is_not_finite(student, rng):
     """It ends after a loss that is NaN or infinite, which is the last that it notes."""
     for odd in (float("nan"), float("inf")):
-        loader = [batch_with_loss(1.0), (torch.tensor([[odd]]).double(), torch.tensor([1]))]
-        losses = ranged(student, two_way(), [*loader, *loader[:1]], 1e-12, 1e-11, 5)
+        loader = [batch_with_loss(between(rng, 0.3, 2.0)) for _ in range(2)]
+        loader.insert(1, (torch.tensor([[odd]]).double(), torch.tensor([1])))
+        losses = ranged(student, two_way(), loader, rising(rng, 5, 1e-12))
         message = f"With x = {odd} in the second batch there should be two losses."
         expect(type(losses) is list and len(losses) == 2, message)
         expect(type(losses[1]) is float and not math.isfinite(losses[1]), message)
@@ -704,7 +835,7 @@ def test_weights_and_gradients_are_those_of_before(student, rng):
     net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(4)]
     model = student.run(hold, net)
     student.run(fill_gradients, model, 2.0)
-    losses = ranged(student, model, loader)
+    losses = ranged(student, model, loader, rising(rng))
     expect(type(losses) is list and len(losses) == 4, "There should be four losses.")
     expect_same_state(student, model, net.state_dict(), "The model has been changed")
     expect_as_before(student, model, filled(net), rng.normal(6, 4).double(), "The model")
@@ -715,7 +846,7 @@ def test_buffers_are_those_of_before(student, rng):
     """Afterwards the buffers of a batch-norm are those of before."""
     net, loader = calm(normed(rng)).train(), [batch_of(rng, 12) for _ in range(4)]
     model = student.run(hold, net)
-    losses = ranged(student, model, loader)
+    losses = ranged(student, model, loader, rising(rng))
     expect(type(losses) is list and len(losses) == 4, "There should be four losses.")
     buffers = [name for name, _ in net.named_buffers()]
     expect_same_state(student, model, net.state_dict(), "A buffer has been changed", buffers)
@@ -731,7 +862,7 @@ def test_modes_are_those_of_before(student, rng):
     """Afterwards each submodule is in the mode that it was in."""
     net, loader = telling(rng, calm(classifier(rng))), [batch_of(rng, 12) for _ in range(4)]
     model = student.run(hold, net)
-    losses = ranged(student, model, loader)
+    losses = ranged(student, model, loader, rising(rng))
     expect(type(losses) is list and len(losses) == 4, "There should be four losses.")
     net.load_state_dict(read_state(student, model, net.state_dict()))
     x = rng.normal(6, 4).double()
@@ -742,8 +873,9 @@ def test_modes_are_those_of_before(student, rng):
 def test_it_trains_in_train_mode(student, rng):
     """The model trains in train mode: a batch-norm uses the batch's statistics."""
     net, loader = calm(normed(rng)).eval(), [batch_of(rng, 12) for _ in range(4)]
-    expected = sgd_on(copy.deepcopy(net).train(), loader, RATES)
-    expect_floats(ranged(student, net, loader), expected, "The list of losses")
+    rates = rising(rng)
+    expected = sgd_on(copy.deepcopy(net).train(), loader, rates)
+    expect_floats(ranged(student, net, loader, rates), expected, "The list of losses")
 
 
 @pytest.mark.task("lr_range_test", points=0.5)
@@ -752,8 +884,9 @@ def test_old_gradients_do_not_count(student, rng):
     net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(4)]
     model = student.run(hold, net)
     student.run(fill_gradients, model, 3.0)
-    expected = sgd_on(copy.deepcopy(net), loader, RATES)
-    expect_floats(ranged(student, model, loader), expected, "The list of losses")
+    rates = rising(rng)
+    expected = sgd_on(copy.deepcopy(net), loader, rates)
+    expect_floats(ranged(student, model, loader, rates), expected, "The list of losses")
 
 
 @pytest.mark.task("lr_range_test", points=0.5)
@@ -761,8 +894,9 @@ def test_frozen_parameters_stay_in_the_test(student, rng):
     """Only trainable parameters are moved."""
     net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(4)]
     net[0].requires_grad_(False)
-    expected = sgd_on(copy.deepcopy(net), loader, [0.1, 0.2, 0.4, 0.8])
-    losses = ranged(student, net, loader, 0.1, 0.8)
+    rates = rising(rng, low=0.1)
+    expected = sgd_on(copy.deepcopy(net), loader, rates)
+    losses = ranged(student, net, loader, rates)
     expect_floats(losses, expected, "With a frozen first layer, the list of losses")
 
 
@@ -782,8 +916,9 @@ def test_ranges_that_are_refused(student, rng):
             lambda given=(batches, low, high, steps): student.lr_range_test(net, *given),
             f"{what} should be a ValueError.",
         )
-    expected = sgd_on(copy.deepcopy(net), loader * 2, [0.01, 0.1])
-    expect_floats(ranged(student, net, loader, 0.01, 0.1, 2), expected, "With 2 steps, the losses")
+    rates = rising(rng, 2)
+    expected = sgd_on(copy.deepcopy(net), loader * 2, rates)
+    expect_floats(ranged(student, net, loader, rates), expected, "With 2 steps, the losses")
 
 
 # ---------------------------------------------------------------- the six broken steps: training
@@ -813,22 +948,27 @@ def test_class_loss_reaches_the_model(student, rng):
 
 
 @pytest.mark.task("broken_training_steps", points=0.5)
-def test_joint_step_forgets_old_gradients(student, rng):
-    """Gradients left over from before have no influence on joint_step."""
-    net, batch = classifier(rng), batch_of(rng, 6)
-    parts = student.run(hold, net[:2]), student.run(hold, net[2])
-    optimizer = student.run(make_sgd, student.run(chain, *parts), 0.2)
-    student.run(fill_gradients, parts[1], 2.0)
-    student.joint_step(*parts, optimizer, *batch)
-    trained = copy.deepcopy(net)
-    sgd_on(trained, [batch], [0.2])
-    expect_state(
-        student,
-        parts[1],
-        trained[2].state_dict(),
-        "With old gradients the head is not where it should be",
-        1e-6,
-    )
+def test_steps_are_those_of_the_optimizer(student, rng):
+    """train_step and joint_step step as the optimizer does, with its momentum and the rate of each
+    group; gradients left over from before have no influence.
+    """
+    for joint in (False, True):
+        net = classifier(rng)
+        parts = student.run(hold, net[:2]), student.run(hold, net[2])
+        model = student.run(chain, *parts)
+        rates = between(rng, 0.1, 0.3), between(rng, 0.4, 0.8)
+        optimizer = student.run(make_momentum_sgd, model, rates)
+        student.run(fill_gradients, parts[1], 2.0)
+        batches = [batch_of(rng, 6) for _ in range(2)]
+        for batch in batches:
+            if joint:
+                student.joint_step(*parts, optimizer, *batch)
+            else:
+                student.train_step(model, optimizer, *batch)
+        trained = copy.deepcopy(net)
+        momentum_on(trained, batches, rates)
+        message = f"After two steps of {'joint_step' if joint else 'train_step'} the head is wrong"
+        expect_state(student, parts[1], trained[2].state_dict(), message, 1e-6)
 
 
 # -------------------------------------------------------------- the six broken steps: evaluation
@@ -845,7 +985,8 @@ def test_validate_restores_modes(student, rng):
         x, labels = batch_of(rng, 50)
         with torch.no_grad():
             right = (copy.deepcopy(net).eval()(x).argmax(dim=1) == labels).double().mean().item()
-        came = student.validate(model, [(x, labels)])
+        loader = Passes(list(zip(x.split(20), labels.split(20), strict=True)))
+        came = student.validate(model, student.run(hold, loader))
         if training:
             expect_near(came, right, "The accuracy of a model in eval mode")
         expect_same_state(student, model, net.state_dict(), "validate has changed the model")
@@ -866,18 +1007,22 @@ def test_frozen_body_answers_in_eval_mode(student, rng):
 
 @pytest.mark.task("broken_evaluation_steps", points=0.5)
 def test_head_learns_in_its_own_mode(student, rng):
-    """probe_step leaves the head in its mode; gradients left over on it have no influence."""
+    """probe_step leaves the head in its mode, and steps as the optimizer does; gradients left over
+    on it have no influence.
+    """
     body = nn.Sequential(rng.linear(4, 5), nn.Tanh()).double()
     head = nn.Sequential(fill_norm(rng, nn.BatchNorm1d(5)), rng.linear(5, 3)).double()
     for training in (True, False):
-        x, labels = batch_of(rng, 6)
+        batches = [batch_of(rng, 6) for _ in range(2)]
+        rates = between(rng, 0.1, 0.3), between(rng, 0.4, 0.8)
         parts = student.run(hold, body), student.run(hold, head.train(training))
-        optimizer = student.run(make_sgd, parts[1], 0.2)
+        optimizer = student.run(make_momentum_sgd, parts[1], rates)
         student.run(fill_gradients, parts[1], 2.0)
-        student.probe_step(*parts, optimizer, x, labels)
+        for batch in batches:
+            student.probe_step(*parts, optimizer, *batch)
         trained = copy.deepcopy(head)
-        sgd_on(trained, [(output(body, x), labels)], [0.2])
-        message = f"The head is not where a step puts it with training={training}"
+        momentum_on(trained, [(output(body, x), labels) for x, labels in batches], rates)
+        message = f"The head is not where two steps put it with training={training}"
         expect_state(student, parts[1], trained.state_dict(), message, 1e-6)
 
 
@@ -951,12 +1096,20 @@ def test_the_model_itself_may_be_to_blame(student, rng):
 
 @pytest.mark.task("first_nan_module", points=1)
 def test_outputs_may_be_nested(student, rng):
-    """Lists, tuples and dicts of outputs are looked into, and integers in them are no trouble."""
+    """Lists, tuples and dicts of outputs are looked into, and integers in them are no trouble;
+    tensors of any floating point count.
+    """
     for root, expected in ((True, "pack"), (False, "root")):
         parts = OrderedDict(pack=Packs(root), unpack=Unpacks(), root=Root())
         model = student.run(hold, nn.Sequential(parts))
         message = f"The NaN arises in “{expected}”; “pack” returns a dict with lists in it."
         expect_equal(first_nan(student, rng, model), expected, message)
+    for dtype, factor in ((torch.float16, 1e8), (torch.bfloat16, 1e50)):
+        parts = nn.Identity(), Narrows(dtype, factor), Narrows(torch.float64, 1.0)
+        message = f"The infinity arises in “1”, whose output is of {dtype}."
+        expect_equal(
+            first_nan(student, rng, student.run(hold, nn.Sequential(*parts))), "1", message
+        )
 
 
 @pytest.mark.task("first_nan_module", points=1)
@@ -1015,9 +1168,9 @@ def test_norm_is_the_true_one(student, rng):
     """The norm returned is that of the unscaled gradients, before clipping."""
     net, x, labels = steep(rng)
     _, norm = total_norm(net, x, labels)
-    for share in (0.25, 4.0):
+    for share in (between(rng, 0.2, 0.4), between(rng, 2.0, 5.0)):
         model = student.run(hold, net)
-        optimizer = student.run(make_sgd, model, 1.0)
+        optimizer = student.run(make_momentum_sgd, model, (0.5, 1.0))
         scaler = student.run(make_scaler, 256.0)
         came = student.amp_step(model, optimizer, scaler, x, labels, share * norm)
         expect(type(came) is tuple and len(came) == 2, "It should return a pair (loss, norm).")
@@ -1123,30 +1276,31 @@ def test_amp_step_forgets_old_gradients(student, rng):
 
 
 @pytest.mark.task("forgetting", points=1)
-def test_a_missing_task_is_an_error(student):
+def test_a_missing_task_is_an_error(student, rng):
     """A task that was not measured afterwards is a ValueError."""
     message = "A task that is missing in `after` should be a ValueError."
-    before = {"a": 0.5, "b": 0.5}
-    expect_raises(ValueError, lambda: student.forgetting(before, {"a": 0.25}), message)
-    expect_raises(ValueError, lambda: student.forgetting(before, {}), message)
-    came = student.forgetting(before, {"b": 0.25, "a": 0.5})
-    expect_equal(came, {"a": 0.0, "b": 0.25}, "With all tasks measured.")
+    before, after = scores_of(rng, 3), scores_of(rng, 3)
+    for few in ({}, {name: after[name] for name in list(after)[:-1]}):
+        expect_raises(ValueError, lambda few=few: student.forgetting(before, few), message)
+    came = student.forgetting(before, dict(reversed(after.items())))
+    expect_equal(came, lost(before, after), "With all tasks measured.")
 
 
 @pytest.mark.task("forgetting", points=0.5)
-def test_new_tasks_do_not_appear(student):
+def test_new_tasks_do_not_appear(student, rng):
     """A task that is only in `after` does not appear; the order is that of `before`."""
-    came = student.forgetting({"b": 0.5, "a": 1.0}, {"new": 0.75, "a": 0.5, "b": 0.5})
-    expect_equal(came, {"b": 0.0, "a": 0.5}, "With a new task in `after`.")
-    expect_equal(list(came), ["b", "a"], "The order is not that of `before`.")
+    before, after = dict(reversed(scores_of(rng, 3).items())), scores_of(rng, 4)
+    came = student.forgetting(before, after)
+    expect_equal(came, lost(before, after), "With a new task in `after`.")
+    expect_equal(list(came), list(before), "The order is not that of `before`.")
 
 
 @pytest.mark.task("forgetting", points=0.5)
-def test_scores_are_left_alone(student):
+def test_scores_are_left_alone(student, rng):
     """Both dicts are left unchanged."""
-    before, after = {"a": 0.5, "b": 0.75}, {"a": 0.25, "b": 0.5, "c": 1.0}
+    before, after = scores_of(rng, 2), scores_of(rng, 3)
     came = student.run(call_and_return_arguments, student.forgetting, before, after)
-    expect_equal(came[0], {"a": 0.25, "b": 0.25}, "The losses of the old tasks.")
+    expect_equal(came[0], lost(before, after), "The losses of the old tasks.")
     expect_equal(came[1], [before, after], "A dict of scores has been changed.")
 
 
@@ -1166,11 +1320,12 @@ def two_layers(rng):
 def test_gradient_pulls_towards_the_start(student, rng):
     """The gradient at w is strength · (w − w₀)."""
     net, start = two_layers(rng)
-    came = student.run(penalty_and_gradients, student.l2_sp_penalty, net, start, 0.3)
+    strength = between(rng, 0.1, 5.0)
+    came = student.run(penalty_and_gradients, student.l2_sp_penalty, net, start, strength)
     expect(type(came) is tuple and len(came) == 2, "The gradients could not be read.")
     for (name, parameter), gradient in zip(net.named_parameters(), came[1], strict=True):
         expect(gradient is not None, f"No gradient reaches {name}.")
-        expected = 0.3 * (parameter.detach() - start[name])
+        expected = strength * (parameter.detach() - start[name])
         expect_close(gradient, expected, f"The gradient of {name} is not right.", rtol=1e-6)
 
 
@@ -1180,11 +1335,13 @@ def test_a_new_head_takes_no_part(student, rng):
     net, start = two_layers(rng)
     body = {name: tensor for name, tensor in start.items() if name.startswith("body")}
     squares = [(net.get_parameter(name).detach() - body[name]).square().sum() for name in body]
-    given = student.l2_sp_penalty, net, body, 3.0
+    strength = between(rng, 1.0, 5.0)
+    given = student.l2_sp_penalty, net, body, strength
     came, left = student.run(call_and_return_arguments, *given)
-    expect_close(came, 1.5 * sum(squares), "Without the head in `start` it is not right.")
+    message = "Without the head in `start` it is not right."
+    expect_close(came, strength / 2 * sum(squares), message)
     expect_unchanged(left[1], body, "`start`")
-    came = student.l2_sp_penalty(net, {}, 3.0)
+    came = student.l2_sp_penalty(net, {}, strength)
     value = expect_tensor(came, (), "The penalty with an empty start", dtype=None)
     expect(value.item() == 0.0, "With an empty start the penalty should be zero.")
 
@@ -1204,10 +1361,12 @@ def test_the_start_gets_no_gradient(student, rng):
 
 @pytest.mark.task("l2_sp_penalty", points=0.5)
 def test_names_and_strengths_that_are_refused(student, rng):
-    """A name that is no parameter, and a negative strength, are ValueErrors."""
+    """A name that is no parameter, and a negative strength, are ValueErrors; 0 is a strength."""
     net, start = two_layers(rng)
+    net.register_buffer("mean", rng.normal(3).double())
     for given, strength, what in (
         (start | {"tail.weight": rng.normal(2, 2)}, 1.0, "An unknown name"),
+        (start | {"mean": rng.normal(3).double()}, 1.0, "The name of a buffer"),
         (start, -1.0, "A negative strength"),
     ):
         expect_raises(
@@ -1217,6 +1376,8 @@ def test_names_and_strengths_that_are_refused(student, rng):
         )
     squares = [(p.detach() - start[name]).square().sum() for name, p in net.named_parameters()]
     expect_close(student.l2_sp_penalty(net, start, 2.0), sum(squares), "The penalty is not right.")
+    came = expect_tensor(student.l2_sp_penalty(net, start, 0.0), (), "The penalty", torch.float64)
+    expect(came.item() == 0.0, "With strength 0 the penalty should be zero.")
 
 
 @pytest.mark.task("l2_sp_penalty", points=0.5)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from autograder.checking.expect import expect, expect_close, short, wanted
+from autograder.checking.expect import expect, expect_close, expect_equal, short, wanted
 from autograder.checking.probes import hold, make_sgd
 from autograder.checks.shared.common import fill_norm
 
@@ -63,6 +63,59 @@ class Root(nn.Module):
         return x.sqrt()
 
 
+def between(rng, low, high):
+    """A number of the range, to three decimals: it can be read in a message."""
+    return round(float(rng.numpy.uniform(low, high)), 3)
+
+
+def in_short(values):
+    """A list of numbers for a message."""
+    return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
+
+
+def falling(rng, count):
+    """Losses that fall by a seventh at least each time: they are not all near one number."""
+    values = [between(rng, 1.0, 4.0)]
+    while len(values) < count:
+        values.append(values[-1] * between(rng, 0.6, 0.85))
+    return values
+
+
+def series(rng, marks, mode="min"):
+    """Values for early stopping: where the mark is "g" a gain, where "." none, where "n" NaN."""
+    sign, best, values = (1 if mode == "min" else -1), between(rng, 2.0, 4.0), []
+    for at, mark in enumerate(marks):
+        if mark == "g" and "g" in marks[:at]:
+            best -= sign * between(rng, 0.05, 0.3)
+        off = {"g": 0.0, ".": sign * between(rng, 0.05, 0.3), "n": math.nan}[mark]
+        values.append(round(best + off, 3))
+    return values
+
+
+def expect_stops(student, rng, marks, patience, mode):
+    """Expect an EarlyStopping to say True where there have been as many values without a gain."""
+    model, values = student.run(hold, rng.linear(3, 2)), series(rng, marks, mode)
+    stopping = student.EarlyStopping(patience, mode=mode)
+    came = [stopping.step(value, model) for value in values]
+    rows = [marks[: at + 1][-patience:] for at in range(len(marks))]
+    expected = [len(row) == patience and "g" not in row for row in rows]
+    message = f"For {in_short(values)}, patience {patience} and mode {mode!r} it is not right."
+    expect_equal(came, expected, message)
+
+
+TASKS = ("chess", "digits", "faces", "letters", "songs", "words")
+
+
+def scores_of(rng, count, low=0.1, high=1.0):
+    """Scores of the first so many tasks, by name."""
+    return {name: between(rng, low, high) for name in TASKS[:count]}
+
+
+def lost(before, after):
+    """What `forgetting` should say, in any order: what is lost of each score of `before`."""
+    return {name: score - after[name] for name, score in before.items()}
+
+
 def classifier(rng, width=4, classes=3):
     """A small classifier without dropout and batch-norm, in double precision."""
     return nn.Sequential(rng.linear(width, 6), nn.Tanh(), rng.linear(6, classes)).double()
@@ -95,7 +148,19 @@ def sgd_on(net, batches, rates):
     return losses
 
 
-def expect_floats(value, expected, what, rtol=1e-6):
+def momentum_on(net, batches, rates):
+    """Train `net` in place by what `make_momentum_sgd` makes, in closed form."""
+    speeds = [torch.zeros_like(parameter) for parameter in net.parameters()]
+    for x, labels in batches:
+        parameters = list(net.parameters())
+        gradients = torch.autograd.grad(F.cross_entropy(net(x), labels), parameters)
+        with torch.no_grad():
+            for index, (speed, gradient) in enumerate(zip(speeds, gradients, strict=True)):
+                speed.mul_(0.9).add_(gradient)
+                parameters[index] -= rates[min(index, 1)] * speed
+
+
+def expect_floats(value, expected, what, rtol=1e-8):
     """Expect a list of floats to be these."""
     fine = type(value) is list and all(type(each) is float for each in value)
     expect(fine, f"{what} should be a list of floats.")

@@ -4,6 +4,7 @@ Every expected value is worked out here, in plain torch, from this side's own co
 """
 
 import copy
+import math
 
 import pytest
 import torch
@@ -41,16 +42,22 @@ from autograder.checks.shared.troubleshooting import (
     Bigram,
     Root,
     batch_of,
+    between,
     calm,
     classifier,
     encoder,
     expect_floats,
     expect_near,
+    expect_stops,
+    falling,
     in_turn,
+    lost,
     make_scaler,
     normed,
     probed,
     saved_bytes,
+    scores_of,
+    series,
     sgd_on,
     steep,
     total_norm,
@@ -87,8 +94,9 @@ def test_losses_of_one_batch(student, rng):
     net, batch = classifier(rng), batch_of(rng, 5)
     net.insert(2, nn.Dropout(0.5))
     model = student.run(hold, net.train())
-    losses = student.overfit_one_batch(model, batch, 6, 0.3)
-    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * 6, [0.3] * 6)
+    steps, lr = int(rng.integers(4, 9)), between(rng, 0.1, 0.5)
+    losses = student.overfit_one_batch(model, batch, steps, lr)
+    expected = sgd_on(copy.deepcopy(net).eval(), [batch] * steps, [lr] * steps)
     expect_floats(losses, expected, "With a dropout in the model, the list of losses")
     expect_same_state(student, model, net.state_dict(), "The model itself has been trained")
 
@@ -108,31 +116,41 @@ def test_a_batch_is_learned_by_heart(student, rng):
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_a_healthy_run_has_no_finding(student):
+def test_a_healthy_run_has_no_finding(student, rng):
     """A run that learns steadily has no finding."""
+    losses, shares = (
+        falling(rng, 3),
+        [between(rng, *s) for s in ((0.3, 0.5), (0.6, 0.7), (0.8, 0.88))],
+    )
     history = {
-        "train_loss": [1.2, 0.7, 0.5],
-        "eval_loss": [1.3, 0.8, 0.6],
-        "train_accuracy": [0.5, 0.75, 0.85],
-        "eval_accuracy": [0.45, 0.7, 0.8],
+        "train_loss": losses,
+        "eval_loss": [loss + 0.1 for loss in losses],
+        "train_accuracy": shares,
+        "eval_accuracy": [share - 0.05 for share in shares],
     }
-    expect_equal(student.diagnose(history, 10), set(), "A healthy run should have no finding.")
+    came = student.diagnose(history, int(rng.integers(5, 12)))
+    expect_equal(came, set(), "A healthy run should have no finding.")
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_flat_and_diverging(student):
+def test_flat_and_diverging(student, rng):
     """A loss flat at ln(classes) and one that rises are told apart."""
-    flat = {"train_loss": [2.31, 2.3, 2.29]}
-    expect_equal(student.diagnose(flat, 10), {"flat_at_chance"}, "A loss flat at 2.3, 10 classes.")
-    rising = {"train_loss": [0.9, 1.5, 4.0]}
-    expect_equal(student.diagnose(rising, 10), {"diverging"}, "A loss that rises from 0.9 to 4.")
+    classes = int(rng.integers(3, 13))
+    flat = [math.log(classes) * between(rng, 0.97, 1.03) for _ in range(3)]
+    came = student.diagnose({"train_loss": flat}, classes)
+    expect_equal(came, {"flat_at_chance"}, f"A loss flat near the logarithm of {classes} classes.")
+    came = student.diagnose({"train_loss": falling(rng, 3)[::-1]}, classes)
+    expect_equal(came, {"diverging"}, f"A loss that rises in each epoch, {classes} classes.")
 
 
 @pytest.mark.task("diagnose", points=1)
-def test_overfitting_is_found(student):
+def test_overfitting_is_found(student, rng):
     """Validation loss that rises while training loss falls is overfitting."""
-    history = {"train_loss": [1.0, 0.5, 0.2], "eval_loss": [1.0, 0.8, 1.2], "lr": [1, 1, 1]}
-    expect_equal(student.diagnose(history, 4), {"overfitting"}, "A run that overfits.")
+    losses, rate = falling(rng, 3), between(rng, 0.01, 1.0)
+    tested = [losses[0], losses[0] * between(rng, 0.7, 0.9), losses[0] * between(rng, 1.1, 1.5)]
+    history = {"train_loss": losses, "eval_loss": tested, "lr": [rate] * 3}
+    came = student.diagnose(history, int(rng.integers(3, 13)))
+    expect_equal(came, {"overfitting"}, "A run that overfits.")
 
 
 # --------------------------------------------------------------------------------- early_stopping
@@ -140,12 +158,9 @@ def test_overfitting_is_found(student):
 
 @pytest.mark.task("early_stopping", points=1)
 def test_it_stops_after_patience_values(student, rng):
-    """With patience 2 it says True at the second value in a row without a gain."""
-    model = student.run(hold, rng.linear(3, 2))
-    stopping = student.EarlyStopping(2)
-    came = [stopping.step(value, model) for value in (1.0, 0.8, 0.9, 0.85)]
-    message = "For the values 1.0, 0.8, 0.9, 0.85 and patience 2 the answers are not right."
-    expect_equal(came, [False, False, False, True], message)
+    """It says True at as many values in a row without a gain as its patience."""
+    patience = int(rng.integers(2, 5))
+    expect_stops(student, rng, "gg" + "." * patience, patience, "min")
 
 
 @pytest.mark.task("early_stopping", points=1.5)
@@ -154,7 +169,7 @@ def test_the_best_weights_come_back(student, rng):
     best, later = rng.linear(3, 2), rng.linear(3, 2)
     model = student.run(hold, rng.linear(3, 2))
     stopping = student.EarlyStopping(3)
-    for net, value in ((best, 0.5), (later, 0.7)):
+    for net, value in zip((best, later), series(rng, "g."), strict=True):
         give_parameters(student, model, weight=net.weight.detach(), bias=net.bias.detach())
         stopping.step(value, model)
     stopping.restore(model)
@@ -165,11 +180,7 @@ def test_the_best_weights_come_back(student, rng):
 @pytest.mark.task("early_stopping", points=1)
 def test_larger_may_be_better(student, rng):
     """With mode="max" larger values are gains."""
-    model = student.run(hold, rng.linear(3, 2))
-    stopping = student.EarlyStopping(1, mode="max")
-    came = [stopping.step(value, model) for value in (0.5, 0.6, 0.7, 0.65)]
-    message = "For 0.5, 0.6, 0.7, 0.65 and patience 1 the answers are not right."
-    expect_equal(came, [False, False, False, True], message)
+    expect_stops(student, rng, "ggg.", 1, "max")
 
 
 # ---------------------------------------------------------------------------------- lr_range_test
@@ -178,10 +189,11 @@ def test_larger_may_be_better(student, rng):
 @pytest.mark.task("lr_range_test", points=1)
 def test_rates_are_geometric(student, rng):
     """The rates run from low to high in equal ratios."""
-    loader = [batch_of(rng, 12) for _ in range(5)]
-    came = student.lr_range_test(calm(classifier(rng)), loader, 1e-6, 1e-2, 5)
+    loader, low = [batch_of(rng, 12) for _ in range(5)], between(rng, 0.5, 2.0) * 1e-6
+    came = student.lr_range_test(calm(classifier(rng)), loader, low, 1e4 * low, 5)
     expect(type(came) is dict and set(came) == {"lr", "loss"}, 'It should be {"lr": …, "loss": …}.')
-    expect_floats(came["lr"], [1e-6, 1e-5, 1e-4, 1e-3, 1e-2], "The list of rates", rtol=1e-9)
+    rates = [low * 10**step for step in range(5)]
+    expect_floats(came["lr"], rates, "The list of rates", rtol=1e-9)
     ratios = [b / a for a, b in zip(came["lr"], came["lr"][1:], strict=False)]
     expect_floats(ratios, [10.0] * 4, "The list of the rates' ratios")
 
@@ -192,9 +204,11 @@ def test_each_step_has_its_rate(student, rng):
     that is used up is begun anew.
     """
     net, loader = calm(classifier(rng)), [batch_of(rng, 12) for _ in range(3)]
-    came = student.lr_range_test(net, loader, 0.01, 0.16, 5)
+    low = between(rng, 0.005, 0.015)
+    rates = [low * 2**step for step in range(5)]
+    came = student.lr_range_test(net, loader, rates[0], rates[-1], 5)
     expect(type(came) is dict, "It should return a dict.")
-    expected = sgd_on(copy.deepcopy(net), [*loader, *loader[:2]], [0.01, 0.02, 0.04, 0.08, 0.16])
+    expected = sgd_on(copy.deepcopy(net), [*loader, *loader[:2]], rates)
     expect_floats(came.get("loss"), expected, "With three batches for five steps, the losses")
 
 
@@ -204,8 +218,9 @@ def test_the_range_test_leaves_no_trace(student, rng):
     net, loader = calm(normed(rng)).train(), [batch_of(rng, 12) for _ in range(3)]
     net[2].eval()
     model = student.run(hold, net)
-    came = student.lr_range_test(model, loader, 0.01, 0.04, 3)
-    expected = sgd_on(copy.deepcopy(net).train(), loader, [0.01, 0.02, 0.04])
+    low = between(rng, 0.005, 0.015)
+    came = student.lr_range_test(model, loader, low, 4 * low, 3)
+    expected = sgd_on(copy.deepcopy(net).train(), loader, [low, 2 * low, 4 * low])
     expect(type(came) is dict, "It should return a dict.")
     expect_floats(came.get("loss"), expected, "The list of losses")
     expect_same_state(student, model, net.state_dict(), "A tensor of the model has changed")
@@ -435,25 +450,28 @@ def test_true_gradients_are_clipped(student, rng):
 
 
 @pytest.mark.task("forgetting", points=1)
-def test_losses_of_old_tasks(student):
+def test_losses_of_old_tasks(student, rng):
     """For each old task it is the score before minus the score after."""
-    came = student.forgetting({"digits": 0.75, "letters": 0.5}, {"digits": 0.5, "letters": 0.125})
-    expect_equal(came, {"digits": 0.25, "letters": 0.375}, "0.75 → 0.5 and 0.5 → 0.125.")
+    before, after = scores_of(rng, 2, 0.5, 1.0), scores_of(rng, 2, 0.1, 0.4)
+    came = student.forgetting(before, after)
+    expect_equal(came, lost(before, after), "The losses of two tasks, both worse than before.")
 
 
 @pytest.mark.task("forgetting", points=1)
-def test_gains_are_negative(student):
+def test_gains_are_negative(student, rng):
     """A task that has gained has a negative entry."""
-    came = student.forgetting({"a": 0.25, "b": 0.5}, {"a": 0.75, "b": 0.25})
-    expect_equal(came, {"a": -0.5, "b": 0.25}, "0.25 → 0.75 and 0.5 → 0.25.")
+    before, after = scores_of(rng, 2, 0.1, 0.4), scores_of(rng, 2, 0.5, 1.0)
+    came = student.forgetting(before, after)
+    expect_equal(came, lost(before, after), "The losses of two tasks, both better than before.")
 
 
 @pytest.mark.task("forgetting", points=1)
-def test_nothing_to_forget(student):
+def test_nothing_to_forget(student, rng):
     """Without tasks there is nothing to report, and equal scores give 0.0."""
     expect_equal(student.forgetting({}, {}), {}, "Two empty dicts should give an empty one.")
-    came = student.forgetting({"digits": 0.5}, {"digits": 0.5})
-    expect_equal(came, {"digits": 0.0}, "An equal score before and after.")
+    before = scores_of(rng, 1)
+    came = student.forgetting(before, dict(before))
+    expect_equal(came, dict.fromkeys(before, 0.0), "An equal score before and after.")
 
 
 # ---------------------------------------------------------------------------------- l2_sp_penalty
@@ -468,9 +486,10 @@ def test_penalty_of_a_moved_model(student, rng):
     start = {"0.weight": rng.normal(3, 5), "0.bias": rng.normal(3)}
     distance = (net[0].weight - start["0.weight"]).square().sum()
     distance = distance + (net[0].bias - start["0.bias"]).square().sum()
-    came = student.l2_sp_penalty(net, start, 0.4)
+    strength = between(rng, 0.1, 2.0)
+    came = student.l2_sp_penalty(net, start, strength)
     message = "With a new layer that has no start the penalty is not as stated."
-    expect_close(came, 0.2 * distance.detach(), message)
+    expect_close(came, strength / 2 * distance.detach(), message)
     other = start | {"0.weight": rng.normal(1, 5)}
     message = "A start of shape (1, 5) for a weight of (3, 5) should be a ValueError."
     expect_raises(ValueError, lambda: student.l2_sp_penalty(net, other, 0.4), message)
