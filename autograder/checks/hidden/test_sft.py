@@ -29,6 +29,7 @@ from autograder.checking.probes import (
     call_and_return_arguments,
     fill_gradients,
     hold,
+    make_momentum_sgd,
     make_sgd,
     seed_global,
     set_mode,
@@ -39,6 +40,7 @@ from autograder.checks.shared import on_gpu
 from autograder.checks.shared.common import (
     Deep,
     MindsAGraph,
+    Passes,
     Tells,
     Tires,
     expect_drawn_next,
@@ -53,6 +55,8 @@ from autograder.checks.shared.sft import (
     PLAIN,
     Classifier,
     LanguageModel,
+    a_rate,
+    a_token,
     batches_of,
     clipped_gradients,
     entry,
@@ -66,6 +70,7 @@ from autograder.checks.shared.sft import (
     random_model,
     sgd_by_hand,
     texts,
+    tokens,
 )
 
 # ------------------------------------------------------------------------------ models and batches
@@ -86,9 +91,9 @@ def scores(net, batches):
 def adamw_by_hand(net, loader, rates, decay=0.0, max_grad_norm=math.inf):
     """A copy of `net` after one step a batch, `loader` again and again, for these rates.
 
-    Also (loss before the step, labels in the batch) of each step, and copies after each epoch.
+    Also (loss before the step, labels in the batch), and a copy after it, of each step.
     """
-    net, moments, losses, epochs = copy.deepcopy(net), {}, [], []
+    net, moments, losses, copies = copy.deepcopy(net), {}, [], []
     for step, rate in enumerate(rates):
         batch = loader[step % len(loader)]
         loss, found = clipped_gradients(net, [batch], max_grad_norm)
@@ -105,9 +110,8 @@ def adamw_by_hand(net, loader, rates, decay=0.0, max_grad_norm=math.inf):
                     parameter *= 1 - rate * decay
                 root = (second / (1 - 0.999 ** (step + 1))).sqrt()
                 parameter -= rate * (first / (1 - 0.9 ** (step + 1))) / (root + 1e-8)
-        if (step + 1) % len(loader) == 0:
-            epochs.append(copy.deepcopy(net))
-    return net, losses, epochs
+        copies.append(copy.deepcopy(net))
+    return net, losses, copies
 
 
 def falling(steps, peak):
@@ -170,14 +174,14 @@ def deep(rng, kind):
 @pytest.mark.task("collate", points=1)
 def test_longer_examples_are_cut(student, rng):
     """Examples longer than max_length are cut at their end, labels too; shorter ones are not."""
-    rows = [rng.integers(1, 99, (n,)).tolist() for n in (7, 2, 4)]
+    rows, pad = tokens(rng, 7, 2, 4), a_token(rng)
     examples = [{"input_ids": row, "label": row[::-1]} for row in rows]
     for limit, width in ((3, 3), (5, 5), (9, 7)):
-        came = student.collate(examples, 0, max_length=limit)
+        came = student.collate(examples, pad, max_length=limit)
         ids, labels = ([], [])
         for row in rows:
             kept = row[:limit]
-            ids.append(kept + [0] * (width - len(kept)))
+            ids.append(kept + [pad] * (width - len(kept)))
             labels.append(row[::-1][:limit] + [-100] * (width - len(kept)))
         message = f"With lengths 7, 2, 4 and max_length={limit} it is not as stated."
         expect_integers(entry(came, "input_ids"), torch.tensor(ids), message)
@@ -185,18 +189,20 @@ def test_longer_examples_are_cut(student, rng):
 
 
 @pytest.mark.task("collate", points=1)
-def test_examples_that_are_refused(student):
+def test_examples_that_are_refused(student, rng):
     """No examples, a bad max_length, labels that do not fit or do not match are ValueErrors."""
-    good = [{"input_ids": [1, 2], "label": 0}, {"input_ids": [3], "label": 1}]
-    came = student.collate(good, 0, max_length=2)
-    expected = torch.tensor([[1, 2], [3, 0]])
+    (two, one, three, four), pad = tokens(rng, 2, 1, 3, 1), a_token(rng)
+    good = [{"input_ids": two, "label": 0}, {"input_ids": one, "label": 1}]
+    came = student.collate(good, pad, max_length=2)
+    expected = torch.tensor([two, [*one, pad]])
     expect_integers(entry(came, "input_ids"), expected, "A good batch is not as stated.")
-    short, tokens = {"input_ids": [1, 2, 3], "label": [1, 2]}, {"input_ids": [4], "label": [5]}
+    uneven, even = {"input_ids": three, "label": two}, {"input_ids": four, "label": one}
     for name, call in {
-        "No examples": lambda: student.collate([], 0),
-        "max_length=0": lambda: student.collate(good, 0, max_length=0),
-        "A list of 2 labels for 3 tokens": lambda: student.collate([short, tokens], 0),
-        "A class beside a list": lambda: student.collate([good[0], tokens], 0),
+        "No examples": lambda: student.collate([], pad),
+        "max_length=0": lambda: student.collate(good, pad, max_length=0),
+        "A list of 2 labels for 3 tokens": lambda: student.collate([uneven, even], pad),
+        "The same with max_length=2": lambda: student.collate([even, uneven], pad, max_length=2),
+        "A class beside a list": lambda: student.collate([good[0], even], pad),
     }.items():
         expect_raises(ValueError, call, f"{name} should be a ValueError.")
 
@@ -204,33 +210,35 @@ def test_examples_that_are_refused(student):
 @pytest.mark.task("collate", points=0.5)
 def test_examples_are_left_alone(student, rng):
     """The examples are left unchanged."""
-    rows = [rng.integers(1, 99, (n,)).tolist() for n in (2, 4)]
+    rows, pad = tokens(rng, 2, 4), a_token(rng)
     examples = [{"input_ids": row, "label": row} for row in rows]
-    came, after = student.run(call_and_return_arguments, student.collate, examples, 0, 3)
-    expected = torch.tensor([[*rows[0], 0], rows[1][:3]])
+    came, after = student.run(call_and_return_arguments, student.collate, examples, pad, 3)
+    expected = torch.tensor([[*rows[0], pad], rows[1][:3]])
     expect_integers(entry(came, "input_ids"), expected, "input_ids is not as stated.")
     expect_equal(after[0], examples, "The examples have been changed.")
 
 
 @pytest.mark.task("collate", points=0.5)
-def test_one_example(student):
+def test_one_example(student, rng):
     """A batch of one, and one of single tokens, have the same number of dimensions as others."""
-    for row in ([5, 6, 7], [5]):
-        came = student.collate([{"input_ids": row, "label": 2}], 0)
+    for row in tokens(rng, 3, 1):
+        label = int(rng.integers(0, 5))
+        came = student.collate([{"input_ids": row, "label": label}], a_token(rng))
         message = f"For one example of {len(row)} token(s) it is not as stated."
         expect_integers(entry(came, "input_ids"), torch.tensor([row]), message)
-        expect_integers(entry(came, "labels"), torch.tensor([2]), message)
+        expect_integers(entry(came, "labels"), torch.tensor([label]), message)
 
 
 @pytest.mark.task("collate", points=0.5)
-def test_other_keys_are_ignored(student):
+def test_other_keys_are_ignored(student, rng):
     """Other keys of an example are ignored."""
+    (two, one), pad = tokens(rng, 2, 1), a_token(rng)
     examples = [
-        {"input_ids": [5, 6], "label": 1, "text": "two words", "token_type_ids": [0, 0]},
-        {"input_ids": [7], "label": 0, "text": "one", "token_type_ids": [0]},
+        {"input_ids": two, "label": 1, "text": "two words", "token_type_ids": [0, 0]},
+        {"input_ids": one, "label": 0, "text": "one", "token_type_ids": [0]},
     ]
-    came = student.collate(examples, 0)
-    expected = torch.tensor([[5, 6], [7, 0]])
+    came = student.collate(examples, pad)
+    expected = torch.tensor([two, [*one, pad]])
     expect_integers(entry(came, "input_ids"), expected, "input_ids is not as stated.")
     message = "The result should have its three keys and no other."
     expect_equal(sorted(came), ["attention_mask", "input_ids", "labels"], message)
@@ -240,13 +248,17 @@ def test_other_keys_are_ignored(student):
 
 
 @pytest.mark.task("mask_prompt", points=1)
-def test_a_token_like_padding_counts(student):
+def test_a_token_like_padding_counts(student, rng):
     """A token of the response counts, also where it equals the padding's."""
-    ids = torch.tensor([[11, 0, 13, 0], [21, 22, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    came = student.mask_prompt(ids, torch.tensor([1, 1]), mask)
-    expected = torch.tensor([[-100, 0, 13, 0], [-100, 22, 0, -100]])
-    expect_integers(came, expected, "Where padding's token stands in a response, it is not right.")
+    for pad in (0, int(rng.integers(100, 200))):
+        ids = rng.integers(1, 99, (2, 4))
+        ids[0, 1] = ids[0, 3] = ids[1, 2] = ids[1, 3] = pad
+        came = student.mask_prompt(ids, torch.tensor([1, 1]), mask)
+        expected = ids.clone()
+        expected[:, 0] = expected[1, 3] = -100
+        message = "Where padding's token stands in a response, it is not right."
+        expect_integers(came, expected, message)
 
 
 @pytest.mark.task("mask_prompt", points=1)
@@ -255,10 +267,11 @@ def test_lists_and_bools(student, rng):
     ids = 1 + torch.from_numpy(rng.numpy.permutation(12)).reshape(3, 4)  # no token twice
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
     expected = ids.clone()
-    for i, n in enumerate((1, 2, 1)):
+    lengths = [1, *rng.numpy.permutation([1, 2]).tolist()]
+    for i, n in enumerate(lengths):
         expected[i, :n] = -100
     expected[mask == 0] = -100
-    for prompts in ([1, 2, 1], torch.tensor([1, 2, 1])):
+    for prompts in (lengths, torch.tensor(lengths)):
         for each in (mask, mask.bool()):
             came = student.mask_prompt(ids, prompts, each)
             kinds = f"{type(prompts).__name__} and {each.dtype}"
@@ -269,10 +282,12 @@ def test_lists_and_bools(student, rng):
 def test_no_prompt_and_nothing_but_prompt(student, rng):
     """A prompt may have no token, fill its row, or be longer than it."""
     ids = rng.integers(1, 99, (3, 4))
-    came = student.mask_prompt(ids, torch.tensor([0, 4, 9]), torch.ones_like(ids))
+    longer = int(rng.integers(5, 12))
+    came = student.mask_prompt(ids, torch.tensor([0, 4, longer]), torch.ones_like(ids))
     expected = torch.full((3, 4), -100)
     expected[0] = ids[0]
-    expect_integers(came, expected, "For prompts of 0, 4 and 9 tokens in rows of 4 it is wrong.")
+    message = f"For prompts of 0, 4 and {longer} tokens in rows of 4 it is wrong."
+    expect_integers(came, expected, message)
 
 
 @pytest.mark.task("mask_prompt", points=0.5)
@@ -326,7 +341,8 @@ def test_means_over_labels_not_batches(student, rng):
     loader[2]["labels"] = logits_of(net, loader[2]).argmax(dim=1)
     loader[1]["labels"] = logits_of(net, loader[1]).argmin(dim=1)
     model = student.run(hold, net)
-    expect_scores(student.evaluate(model, loader), net, loader, "With batches of 7, 2 and 1")
+    came = student.evaluate(model, student.run(hold, Passes(loader)))
+    expect_scores(came, net, loader, "With batches of 7, 2 and 1")
 
 
 @pytest.mark.task("evaluate", points=1)
@@ -466,14 +482,27 @@ def test_old_gradients_have_no_influence(student, rng):
 
 @pytest.mark.task("accumulated_step", points=1)
 def test_one_clip_at_the_end(student, rng):
-    """The whole gradient is clipped, once, when it is complete; math.inf never clips."""
-    net, batches = random_model(rng), [texts(rng, 4, 4), texts(rng, 4, 4), texts(rng, 4, 4)]
-    _, found = clipped_gradients(net, batches, math.inf)
+    """The whole gradient is clipped, once, when it is complete; math.inf never clips. The step is
+    the optimizer's, with its momentum and the rate of each group.
+    """
+    net = random_model(rng)
+    rates = [float(rng.numpy.uniform(*bounds)) for bounds in ((0.2, 0.4), (0.5, 0.9))]
+    batches = [texts(rng, 4, 4) for _ in range(6)]
+    _, found = clipped_gradients(net, batches[:3], math.inf)
     norm = math.sqrt(sum(g.square().sum().item() for g in found.values()))
-    message = "With max_grad_norm a tenth of the gradient's norm"
-    expect_large_step(student, rng, net, batches, message, max_grad_norm=norm / 10)
-    message = "With max_grad_norm=math.inf"
-    expect_large_step(student, rng, net, batches, message, max_grad_norm=math.inf)
+    for limit, what in ((norm / 10, "a tenth of the gradient's norm"), (math.inf, "math.inf")):
+        expected, speeds = copy.deepcopy(net), {}
+        model = student.run(hold, net)
+        optimizer = student.run(make_momentum_sgd, model, tuple(rates))
+        for given in (batches[:3], batches[3:]):
+            student.accumulated_step(model, given, optimizer, limit)
+            _, found = clipped_gradients(expected, given, limit)
+            with torch.no_grad():
+                for index, (name, gradient) in enumerate(found.items()):
+                    speeds[name] = 0.9 * speeds.get(name, 0.0) + gradient
+                    expected.get_parameter(name).sub_(rates[min(index, 1)] * speeds[name])
+        message = f"With max_grad_norm {what}, two steps with momentum end somewhere else"
+        expect_state(student, model, expected.state_dict(), message, 1e-5)
 
 
 def from_a_generator(step, model, batches, optimizer, max_grad_norm):
@@ -564,43 +593,53 @@ def linear_schedule(step, total, warmup):
 def test_it_is_transformers_schedule(student, rng):
     """At every step it is transformers' linear schedule."""
     total, warmup = int(rng.integers(40, 60)), int(rng.integers(5, 20))
+    peak = a_rate(rng)
     for step in range(0, total, 3):
-        rate = 3e-4 * linear_schedule(step, total, warmup)
-        came = student.learning_rate_at(step, total, warmup, 3e-4)
+        rate = peak * linear_schedule(step, total, warmup)
+        came = student.learning_rate_at(step, total, warmup, peak)
         expect_float(
             came, rate, f"At step {step} of {total}, {warmup} of them warm-up, it is wrong."
         )
 
 
+def expect_rates(student, rng, total, warmup, *shares):
+    """Expect the rates of these (step, share of the peak)."""
+    peak = a_rate(rng)
+    for step, share in shares:
+        came = student.learning_rate_at(step, total, warmup, peak)
+        message = f"At step {step} of {total}, {warmup} of them warm-up, it is wrong."
+        expect_float(came, peak * share, message)
+
+
 @pytest.mark.task("learning_rate_at", points=0.5)
-def test_without_warmup(student):
+def test_without_warmup(student, rng):
     """Without warm-up it begins at the peak."""
-    for step, share in ((0, 1.0), (5, 0.5)):
-        came = student.learning_rate_at(step, 10, 0, 2e-4)
-        expect_float(came, 2e-4 * share, f"At step {step} of 10 without warm-up it is wrong.")
+    half = int(rng.integers(3, 20))
+    expect_rates(student, rng, 2 * half, 0, (0, 1.0), (half, 0.5))
 
 
 @pytest.mark.task("learning_rate_at", points=0.5)
-def test_nothing_but_warmup(student):
+def test_nothing_but_warmup(student, rng):
     """Where all steps are warm-up it climbs to the end, and is 0 from there on."""
-    for step, share in ((3, 0.75), (4, 0.0)):
-        came = student.learning_rate_at(step, 4, 4, 2e-4)
-        expect_float(came, 2e-4 * share, f"At step {step} of 4, all of them warm-up, it is wrong.")
+    n = int(rng.integers(3, 20))
+    expect_rates(student, rng, n, n, (n - 1, (n - 1) / n), (n, 0.0))
 
 
 @pytest.mark.task("learning_rate_at", points=0.5)
-def test_beyond_the_end(student):
+def test_beyond_the_end(student, rng):
     """Beyond the end it stays 0, and is never negative."""
-    for step, share in ((6, 0.5), (11, 0.0), (50, 0.0)):
-        came = student.learning_rate_at(step, 10, 2, 2e-4)
-        expect_float(came, 2e-4 * share, f"At step {step} of 10, 2 of them warm-up, it is wrong.")
+    half, warmup = int(rng.integers(3, 20)), int(rng.integers(1, 9))
+    total = warmup + 2 * half
+    expect_rates(
+        student, rng, total, warmup, (warmup + half, 0.5), (total + 1, 0.0), (5 * total, 0.0)
+    )
 
 
 @pytest.mark.task("learning_rate_at", points=1)
-def test_steps_that_cannot_be(student):
+def test_steps_that_cannot_be(student, rng):
     """Negative steps, no steps at all, and more warm-up than steps are ValueErrors."""
-    came = student.learning_rate_at(3, 10, 6, 2e-4)
-    expect_float(came, 1e-4, "At step 3 of 10, 6 of them warm-up, it is wrong.")
+    half = int(rng.integers(2, 9))
+    expect_rates(student, rng, 4 * half, 2 * half, (half, 0.5))
     for given in ((-1, 10, 2), (3, 10, -1), (3, 10, 11), (0, 0, 0)):
         call = functools.partial(student.learning_rate_at, *given, 2e-4)
         step, total, warmup = given
@@ -618,12 +657,13 @@ def tune(student, model, loader, epochs=1, lr=1e-2, unseen=None, **settings):
     return student.fine_tune(model, loader, unseen, epochs=epochs, lr=lr, **settings)
 
 
-def expect_tuned(student, rng, net, loader, message, epochs=1, rates=None, **settings):
+def expect_tuned(student, rng, net, loader, message, epochs=1, shares=None, **settings):
     """Expect the weights after training to be those of AdamW by hand; return model and history."""
-    model = student.run(hold, net)
-    history = tune(student, model, loader, epochs, **settings)
-    if rates is None:
-        rates = falling(epochs * len(loader), 1e-2)
+    model, lr = student.run(hold, net), a_rate(rng)
+    history = tune(student, model, loader, epochs, lr, **settings)
+    if shares is None:
+        shares = falling(epochs * len(loader), 1.0)
+    rates = [lr * share for share in shares]
     decay = settings.get("weight_decay", 0.0)
     norm = settings.get("max_grad_norm", 1e3)
     expected, _, _ = adamw_by_hand(net, loader, rates, decay, norm)
@@ -631,18 +671,30 @@ def expect_tuned(student, rng, net, loader, message, epochs=1, rates=None, **set
     return model, history
 
 
+class Counted(Passes):
+    """A loader with a length, and other batches in each pass."""
+
+    def __len__(self):
+        """Count the batches of a pass."""
+        return len(self.passes[0])
+
+
 class Gated(Classifier):
-    """Multiplies its logits by a single number, and adds to them what is no bias by its name."""
+    """Normalises its logits by another norm, multiplies them by a single number, and adds to them
+    what is no bias by its name.
+    """
 
     def __init__(self):
         """Make the layers."""
         super().__init__()
+        self.group = nn.GroupNorm(1, 3)
         self.gate = nn.Parameter(torch.tensor(1.0))
         self.bias_shift = nn.Parameter(torch.zeros(3))
 
     def forward(self, input_ids, attention_mask=None):
         """Return the logits."""
-        return super().forward(input_ids, attention_mask) * self.gate + self.bias_shift
+        logits = super().forward(input_ids, attention_mask)
+        return self.group(logits) * self.gate + self.bias_shift
 
 
 def three_batches(rng):
@@ -654,20 +706,23 @@ def three_batches(rng):
 def test_schedule_of_single_steps(student, rng):
     """Each step has its own rate, over all epochs; the steps of warm-up are rounded up."""
     net, loader = random_model(rng), [*three_batches(rng), texts(rng, 4, 4)]
-    # 8 steps, 5/16 of them warm-up: 2.5, so 3
-    rates = [1e-2 * step / 3 for step in range(3)] + [1e-2 * (8 - step) / 5 for step in range(3, 8)]
-    message = "Two epochs of 4 batches with warmup_ratio=0.3125 end somewhere else"
-    expect_tuned(student, rng, net, loader, message, 2, rates, warmup_ratio=0.3125)
+    # of 8 steps a whole number and a half are warm-up: rounded up
+    warmup = int(rng.integers(2, 7))
+    ratio = (2 * warmup - 1) / 16
+    shares = [step / warmup for step in range(warmup)] + falling(8 - warmup, 1.0)
+    message = f"Two epochs of 4 batches with warmup_ratio={ratio} end somewhere else"
+    expect_tuned(student, rng, net, loader, message, 2, shares, warmup_ratio=ratio)
 
 
 @pytest.mark.task("fine_tune", points=1)
 def test_what_decays(student, rng):
-    """Weights decay, decoupled from the gradient; biases and the parameters of norms do not: a
-    single number does, and what has "bias" elsewhere in its name.
+    """Weights decay, decoupled from the gradient; biases and the parameters of a LayerNorm do not:
+    a single number does, those of another norm, and what has "bias" elsewhere in its name.
     """
     net, loader = random_model(rng, Gated), three_batches(rng)
-    message = "With weight_decay=2 the weights are not as stated"
-    expect_tuned(student, rng, net, loader, message, 2, weight_decay=2.0)
+    decay = round(float(rng.numpy.uniform(1.0, 4.0)), 2)
+    message = f"With weight_decay={decay} the weights are not as stated"
+    expect_tuned(student, rng, net, loader, message, 2, weight_decay=decay)
 
 
 @pytest.mark.task("fine_tune", points=0.5)
@@ -731,8 +786,9 @@ def test_train_loss(student, rng):
         (random_model(rng, LanguageModel), [pairs(rng, (0, 2)), pairs(rng, (2, 4), (1, 5))]),
     ):
         steps = len(loader)
-        history = tune(student, student.run(hold, net), loader, epochs=2)
-        _, losses, _ = adamw_by_hand(net, loader, falling(2 * steps, 1e-2))
+        lr = a_rate(rng)
+        history = tune(student, student.run(hold, net), loader, 2, lr)
+        _, losses, _ = adamw_by_hand(net, loader, falling(2 * steps, lr))
         for epoch, came in enumerate(figures(history, "train_loss", 2)):
             part = losses[steps * epoch : steps * epoch + steps]
             expected = sum(loss * n for loss, n in part) / sum(n for _, n in part)
@@ -741,14 +797,18 @@ def test_train_loss(student, rng):
 
 @pytest.mark.task("fine_tune", points=0.5)
 def test_evaluation_after_each_epoch(student, rng):
-    """eval_loss and eval_accuracy are of the model after the epoch, on the other loader."""
-    net, loader = random_model(rng), three_batches(rng)
+    """eval_loss and eval_accuracy are of the model after the epoch, on the other loader; the first
+    may have other batches in each epoch.
+    """
+    net, first, second, lr = random_model(rng), three_batches(rng), three_batches(rng), a_rate(rng)
     unseen = [texts(rng, 4, 4, 4, 4, 4), texts(rng, 3, 3)]
-    history = tune(student, student.run(hold, net), loader, 2, unseen=unseen)
-    _, _, epochs = adamw_by_hand(net, loader, falling(6, 1e-2))
+    loaders = [student.run(hold, part) for part in (Counted(first, second), Passes(unseen))]
+    model = student.run(hold, net)
+    history = tune(student, model, loaders[0], 2, lr, unseen=loaders[1])
+    _, _, copies = adamw_by_hand(net, first + second, falling(6, lr))
     came = zip(figures(history, "eval_loss", 2), figures(history, "eval_accuracy", 2), strict=True)
-    for epoch, (trained, (loss, accuracy)) in enumerate(zip(epochs, came, strict=True), start=1):
-        expected = scores(trained, unseen)
+    for epoch, (loss, accuracy) in enumerate(came, start=1):
+        expected = scores(copies[3 * epoch - 1], unseen)
         expect_float(loss, expected[0], f"The loss after epoch {epoch} is wrong.", rtol=1e-5)
         expect_float(accuracy, expected[1], f"The accuracy after epoch {epoch} is wrong.")
 
@@ -799,9 +859,10 @@ def test_settings_that_are_refused(student, rng):
         call = functools.partial(tune, student, model, given, epochs, **settings)
         expect_raises(ValueError, call, f"{name} should be a ValueError.")
         expect_same_state(student, model, net.state_dict(), f"{name}: the weights have changed")
-    history = tune(student, model, loader, epochs=0)
-    for key in ("train_loss", "eval_loss", "eval_accuracy"):
-        figures(history, key, 0)
+    for given in (loader, []):
+        history = tune(student, model, given, epochs=0, unseen=loader)
+        for key in ("train_loss", "eval_loss", "eval_accuracy"):
+            figures(history, key, 0)
     expect_same_state(student, model, net.state_dict(), "With 0 epochs the weights have changed")
 
 
@@ -921,11 +982,12 @@ def test_rng_is_the_only_randomness(student, rng):
 @pytest.mark.task("length_bucketed_batches", points=0.5)
 def test_few_texts(student, rng):
     """It works for no text, for fewer than a batch, and for batches of one."""
-    function = student.length_bucketed_batches
-    expect_equal(function([], 4, rng.numpy), [], "For no texts there should be no batches.")
-    came = batches_of(function([7, 3, 9], 4, rng.numpy), 3)
-    expect_equal(len(came), 1, "Three texts should make one batch of at most 4.")
-    came = batches_of(function([7, 3, 9], 1, rng.numpy), 3)
+    function, size = student.length_bucketed_batches, int(rng.integers(4, 20))
+    lengths = rng.integers(1, 30, (3,)).tolist()
+    expect_equal(function([], size, rng.numpy), [], "For no texts there should be no batches.")
+    came = batches_of(function(lengths, size, rng.numpy), 3)
+    expect_equal(len(came), 1, f"Three texts should make one batch of at most {size}.")
+    came = batches_of(function(lengths, 1, rng.numpy), 3)
     expect_equal(len(came), 3, "Three texts should make three batches of 1.")
 
 
@@ -954,9 +1016,10 @@ def test_lengths_are_left_alone(student, rng):
 def test_a_batch_size_that_cannot_be(student, rng):
     """A batch_size below 1 is a ValueError."""
     function = student.length_bucketed_batches
-    batches_of(function([5, 8, 2], 2, rng.numpy), 3)
+    lengths = rng.integers(1, 30, (3,)).tolist()
+    batches_of(function(lengths, 2, rng.numpy), 3)
     for size in (0, -2):
-        call = functools.partial(function, [5, 8, 2], size, rng.numpy)
+        call = functools.partial(function, lengths, size, rng.numpy)
         expect_raises(ValueError, call, f"batch_size={size} should be a ValueError.")
 
 
@@ -993,9 +1056,10 @@ def packed(came, rows, length):
 def test_logits_as_if_alone(student, rng):
     """Each of several sequences in a row gets the logits that it gets alone."""
     net = Transformer(rng)
-    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 1, 4, 2)]
-    ids, places, mask, _ = packed(student.pack(sequences, 12, 0), 1, 12)
-    expect_equal(ids[0].tolist(), [*sum(sequences, []), 0, 0], "input_ids is not as stated.")  # noqa: RUF017
+    lengths, pad = rng.numpy.permutation([3, 1, 4, 2]).tolist(), int(rng.integers(0, 20))
+    sequences = [rng.integers(1, 20, (n,)).tolist() for n in lengths]
+    ids, places, mask, _ = packed(student.pack(sequences, 12, pad), 1, 12)
+    expect_equal(ids[0].tolist(), [*sum(sequences, []), pad, pad], "input_ids is not as stated.")  # noqa: RUF017
     expect(bool(((places >= 0) & (places < 12)).all()), "A position is out of range.")
     logits, start = net(ids, places, mask), 0
     for sequence in sequences:
@@ -1011,7 +1075,7 @@ def test_logits_as_if_alone(student, rng):
 def test_padding_looks_at_itself(student, rng):
     """A padding position looks at itself and at nothing else, and nothing looks at it."""
     sequences = [rng.integers(1, 20, (n,)).tolist() for n in (2, 2)]
-    _, _, mask, _ = packed(student.pack(sequences, 7, 0), 1, 7)
+    _, _, mask, _ = packed(student.pack(sequences, 7, a_token(rng)), 1, 7)
     expected = torch.eye(7, dtype=torch.bool)
     expected[1, 0] = expected[3, 2] = True
     expect(torch.equal(mask[0], expected), "For 2 and 2 tokens in a row of 7 it is not as stated.")
@@ -1021,7 +1085,7 @@ def test_padding_looks_at_itself(student, rng):
 def test_labels_of_packed_sequences(student, rng):
     """Labels are the tokens, but -100 on padding and on the first token of each sequence."""
     sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 2, 1, 4)]
-    *_, labels = packed(student.pack(sequences, 7, 0), 2, 7)
+    *_, labels = packed(student.pack(sequences, 7, a_token(rng)), 2, 7)
     a, b, _, d = sequences
     expected = [[-100, *a[1:], -100, b[1], -100, -100], [-100, *d[1:], -100, -100, -100]]
     expect_integers(labels, torch.tensor(expected), "The labels are not as stated.")
@@ -1030,45 +1094,47 @@ def test_labels_of_packed_sequences(student, rng):
 @pytest.mark.task("pack", points=1)
 def test_first_row_with_room(student, rng):
     """Each sequence goes into the first row that has room, which need not be the last."""
-    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 6, 2, 5, 1)]
-    ids, *_ = packed(student.pack(sequences, 8, 0), 3, 8)
+    sequences, pad = tokens(rng, 3, 6, 2, 5, 1), a_token(rng)
+    ids, *_ = packed(student.pack(sequences, 8, pad), 3, 8)
     a, b, c, d, e = sequences
-    expected = torch.tensor([[*a, *c, *e, 0, 0], [*b, 0, 0], [*d, 0, 0, 0]])
+    expected = torch.tensor([[*a, *c, *e, pad, pad], [*b, pad, pad], [*d, pad, pad, pad]])
     expect_integers(ids, expected, "3, 6, 2, 5, 1 tokens in rows of 8: it is not the first fit.")
 
 
 @pytest.mark.task("pack", points=0.5)
-def test_a_token_like_padding_is_real(student):
+def test_a_token_like_padding_is_real(student, rng):
     """A token that equals the padding's is treated like any other."""
-    _, places, mask, labels = packed(student.pack([[4, 0, 0], [0, 5]], 6, 0), 1, 6)
+    pad, (a, b) = a_token(rng), rng.integers(1, 99, (2,)).tolist()
+    _, places, mask, labels = packed(student.pack([[a, pad, pad], [pad, b]], 6, pad), 1, 6)
     expected = torch.tensor([[0, 1, 2, 0, 1, 0]])
     expect_integers(places, expected, "The positions are not as stated.")
-    expect_equal(labels[0, 1:3].tolist(), [0, 0], "The labels are not as stated.")
+    expect_equal(labels[0, 1:3].tolist(), [pad, pad], "The labels are not as stated.")
     expect(mask[0].sum().item() == 10, "The attention mask is not as stated.")
 
 
 @pytest.mark.task("pack", points=0.5)
-def test_sequences_that_cannot_be_packed(student):
+def test_sequences_that_cannot_be_packed(student, rng):
     """No sequences, an empty one and one that is too long are ValueErrors."""
-    ids, *_ = packed(student.pack([[1, 2], [3]], 4, 0), 1, 4)
-    expect_integers(ids, torch.tensor([[1, 2, 3, 0]]), "A good call is not as stated.")
+    (two, one, five), pad = tokens(rng, 2, 1, 5), a_token(rng)
+    ids, *_ = packed(student.pack([two, one], 4, pad), 1, 4)
+    expect_integers(ids, torch.tensor([[*two, *one, pad]]), "A good call is not as stated.")
     for name, bad in (
         ("No sequences", []),
-        ("An empty sequence", [[1, 2], []]),
-        ("A sequence of 5 in rows of 4", [[1, 2], [1, 2, 3, 4, 5]]),
+        ("An empty sequence", [two, []]),
+        ("A sequence of 5 in rows of 4", [two, five]),
     ):
-        call = functools.partial(student.pack, bad, 4, 0)
+        call = functools.partial(student.pack, bad, 4, pad)
         expect_raises(ValueError, call, f"{name} should be a ValueError.")
 
 
 @pytest.mark.task("pack", points=0.5)
 def test_sequences_are_left_alone(student, rng):
     """The sequences are left unchanged."""
-    sequences = [rng.integers(1, 20, (n,)).tolist() for n in (4, 2, 3)]
-    came, after = student.run(call_and_return_arguments, student.pack, sequences, 7, 0)
+    sequences, pad = tokens(rng, 4, 2, 3), a_token(rng)
+    came, after = student.run(call_and_return_arguments, student.pack, sequences, 7, pad)
     ids, *_ = packed(came, 2, 7)
     a, b, c = sequences
-    expected = torch.tensor([[*a, *b, 0], [*c, 0, 0, 0, 0]])
+    expected = torch.tensor([[*a, *b, pad], [*c, pad, pad, pad, pad]])
     expect_integers(ids, expected, "input_ids is not as stated.")
     expect_equal(after[0], sequences, "The sequences have been changed.")
 
@@ -1077,7 +1143,7 @@ def test_sequences_are_left_alone(student, rng):
 def test_a_row_filled_to_the_last(student, rng):
     """A sequence may fill what is left of a row to the last position, or a whole row."""
     sequences = [rng.integers(1, 20, (n,)).tolist() for n in (3, 2, 5)]
-    ids, *_ = packed(student.pack(sequences, 5, 0), 2, 5)
+    ids, *_ = packed(student.pack(sequences, 5, a_token(rng)), 2, 5)
     a, b, c = sequences
     expect_integers(ids, torch.tensor([[*a, *b], c]), "3, 2, 5 tokens should fill two rows of 5.")
 
@@ -1088,18 +1154,19 @@ def test_a_row_filled_to_the_last(student, rng):
 @pytest.mark.task("sft_bug_hunt", points=0.5)
 def test_rows_are_no_wider_than_needed(student, rng):
     """The batch is as wide as its longest row, and padded with the end token."""
-    for n in (3, 200):
-        prompt, response = rng.integers(1, 9, (n,)).tolist(), rng.integers(1, 9, (4,)).tolist()
-        came = student.build_batch([(prompt, response), ([5], [6])], 0)
-        expected = torch.tensor([[*prompt, *response, 0], [5, 6, *[0] * (n + 3)]])
+    for n in (3, int(rng.integers(150, 250))):
+        (prompt, response, a, b), end = tokens(rng, n, 4, 1, 1), a_token(rng)
+        came = student.build_batch([(prompt, response), (a, b)], end)
+        expected = torch.tensor([[*prompt, *response, end], [*a, *b, *[end] * (n + 3)]])
         message = f"For a prompt of {n} tokens and a response of 4 input_ids is not as stated."
         expect_integers(entry(came, "input_ids"), expected, message)
 
 
 @pytest.mark.task("sft_bug_hunt", points=0.5)
-def test_end_tokens_are_not_masked(student):
+def test_end_tokens_are_not_masked(student, rng):
     """The mask is 1 on end tokens, wherever they stand, and 0 on padding alone."""
-    came = student.build_batch([([5, 0, 6], [0, 9]), ([3], [])], 0)
+    (a, b, c, d), end = rng.integers(1, 99, (4,)).tolist(), a_token(rng)
+    came = student.build_batch([([a, end, b], [end, c]), ([d], [])], end)
     mask = entry(came, "attention_mask")
     fits = type(mask) is torch.Tensor and mask.dim() == 2 and mask.shape[1] >= 6
     expect(fits, "The mask should be a tensor (2, T) with room for the longest row.")
@@ -1108,12 +1175,13 @@ def test_end_tokens_are_not_masked(student):
 
 
 @pytest.mark.task("sft_bug_hunt", points=0.5)
-def test_pairs_are_left_alone(student):
+def test_pairs_are_left_alone(student, rng):
     """The pairs are left unchanged."""
-    given = [[[5, 6], [8, 9]], [[3], [4]]]
-    came, after = student.run(call_and_return_arguments, student.build_batch, given, 0)
+    a, b, c, d = tokens(rng, 2, 2, 1, 1)
+    given, end = [[a, b], [c, d]], a_token(rng)
+    came, after = student.run(call_and_return_arguments, student.build_batch, given, end)
     expect(type(entry(came, "input_ids")) is torch.Tensor, "input_ids should be a tensor.")
-    expect_equal(came["input_ids"][0, :4].tolist(), [5, 6, 8, 9], "The first row is not right.")
+    expect_equal(came["input_ids"][0, :4].tolist(), a + b, "The first row is not right.")
     expect_equal(after[0], given, "The pairs have been changed.")
 
 
@@ -1174,7 +1242,7 @@ def test_accuracy_restores_the_modes(student, rng):
     for mode in (True, False):
         net, batch = telling(random_model(rng, LanguageModel), mode), pairs(rng, (2, 6), (1, 3))
         model = student.run(hold, net)
-        came = student.response_accuracy(model, [batch])
+        came = student.response_accuracy(model, student.run(hold, Passes([batch])))
         expect_float(came, scores(net, [batch])[1], "The accuracy is not right.")
         expect_modes_kept(model, net, rng)
 

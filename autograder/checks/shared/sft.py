@@ -71,6 +71,21 @@ def random_model(rng, kind=Classifier):
     return net.double()
 
 
+def tokens(rng, *lengths):
+    """Lists of random tokens from 1 on, of these lengths."""
+    return [rng.integers(1, 99, (n,)).tolist() for n in lengths]
+
+
+def a_token(rng):
+    """A token for padding, or for an end: 0 or another."""
+    return rng.choice((0, int(rng.integers(100, 200))))
+
+
+def a_rate(rng):
+    """A learning rate for a few steps of AdamW, or the peak of a schedule."""
+    return round(float(rng.numpy.uniform(0.005, 0.02)), 4)
+
+
 def padded(rng, lengths):
     """Random tokens (B, T), padded with 0 on the right, and their mask."""
     input_ids = torch.zeros(len(lengths), max(lengths), dtype=torch.int64)
