@@ -77,8 +77,8 @@ def tokens(rng, *lengths):
 
 
 def a_token(rng):
-    """A token for padding, or for an end: 0 or another."""
-    return rng.choice((0, int(rng.integers(100, 200))))
+    """A token for padding, or for an end, that is none of `tokens`."""
+    return int(rng.integers(100, 200))
 
 
 def a_rate(rng):

@@ -23,6 +23,8 @@ from autograder.checks.shared.sft import (
     PLAIN,
     Classifier,
     LanguageModel,
+    a_rate,
+    a_token,
     batches_of,
     entry,
     expect_float,
@@ -35,6 +37,7 @@ from autograder.checks.shared.sft import (
     random_model,
     sgd_by_hand,
     texts,
+    tokens,
 )
 
 # ------------------------------------------------------------------------------------------ collate
@@ -43,37 +46,41 @@ from autograder.checks.shared.sft import (
 @pytest.mark.task("collate", points=1.5)
 def test_shorter_examples_are_padded_on_the_right(student, rng):
     """Shorter examples are padded on the right, to the longest of the batch."""
-    rows = [rng.integers(1, 99, (n,)).tolist() for n in (3, 5, 2)]
-    came = student.collate([{"input_ids": row, "label": 0} for row in rows], 7)
-    expected = torch.tensor([row + [7] * (5 - len(row)) for row in rows])
-    message = "With lengths 3, 5, 2 and pad_token_id 7 input_ids is not as stated."
+    rows, pad = tokens(rng, 3, 5, 2), a_token(rng)
+    came = student.collate([{"input_ids": row, "label": 0} for row in rows], pad)
+    expected = torch.tensor([row + [pad] * (5 - len(row)) for row in rows])
+    message = f"With lengths 3, 5, 2 and pad_token_id {pad} input_ids is not as stated."
     expect_integers(entry(came, "input_ids"), expected, message)
 
 
 @pytest.mark.task("collate", points=1)
-def test_mask_and_classes(student):
+def test_mask_and_classes(student, rng):
     """The mask is 1 on tokens and 0 on padding; classes become a tensor (B,)."""
-    examples = [{"input_ids": [5, 6], "label": 2}, {"input_ids": [8, 9, 10], "label": 1}]
+    classes = rng.integers(0, 9, (2,))
+    rows = zip(tokens(rng, 2, 3), classes.tolist(), strict=True)
+    examples = [{"input_ids": row, "label": label} for row, label in rows]
     came = student.collate(examples, 0)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     expect_integers(entry(came, "attention_mask"), mask, "attention_mask is not as stated.")
-    expect_integers(entry(came, "labels"), torch.tensor([2, 1]), "labels should be the classes.")
+    expect_integers(entry(came, "labels"), classes, "labels should be the classes.")
 
 
 @pytest.mark.task("collate", points=1)
-def test_labels_of_tokens_are_padded_too(student):
+def test_labels_of_tokens_are_padded_too(student, rng):
     """Lists of labels are padded with -100."""
-    rows = ([5, 6], [1, 3]), ([8, 9, 4], [2, 0, 1])
+    two, three = tokens(rng, 2, 3)
+    rows = zip(tokens(rng, 2, 3), (two, three), strict=True)
     examples = [{"input_ids": ids, "label": labels} for ids, labels in rows]
     came = student.collate(examples, 0)
-    expected = torch.tensor([[1, 3, -100], [2, 0, 1]])
+    expected = torch.tensor([[*two, -100], three])
     expect_integers(entry(came, "labels"), expected, "labels (B, T) are not as stated.")
 
 
 @pytest.mark.task("collate", points=1)
-def test_mask_comes_from_the_lengths(student):
+def test_mask_comes_from_the_lengths(student, rng):
     """A token of an example is not masked for looking like padding."""
-    examples = [{"input_ids": [4, 0, 5, 0], "label": 1}, {"input_ids": [0, 6], "label": 0}]
+    a, b, c = rng.integers(1, 99, (3,)).tolist()
+    examples = [{"input_ids": [a, 0, b, 0], "label": 1}, {"input_ids": [0, c], "label": 0}]
     came = student.collate(examples, 0)
     expected = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     message = "Where the padding's token stands in an example, the mask is not as stated."
@@ -84,21 +91,23 @@ def test_mask_comes_from_the_lengths(student):
 
 
 @pytest.mark.task("mask_prompt", points=1.5)
-def test_only_the_response_counts(student):
+def test_only_the_response_counts(student, rng):
     """The prompt's tokens are -100; the label at a position is the token there."""
-    ids = torch.tensor([[11, 12, 13, 14], [21, 22, 23, 24]])
+    ids = torch.tensor(tokens(rng, 4, 4))
     came = student.mask_prompt(ids, torch.tensor([2, 1]), torch.ones_like(ids))
-    expected = torch.tensor([[-100, -100, 13, 14], [-100, 22, 23, 24]])
+    expected = ids.clone()
+    expected[0, :2] = expected[1, :1] = -100
     expect_integers(came, expected, "For prompts of 2 and 1 tokens the labels are not as stated.")
 
 
 @pytest.mark.task("mask_prompt", points=1.5)
-def test_padding_does_not_count(student):
+def test_padding_does_not_count(student, rng):
     """Padding is -100, too."""
-    ids = torch.tensor([[11, 12, 13, 14], [21, 22, 23, 99]])
+    ids = torch.tensor(tokens(rng, 4, 4))
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     came = student.mask_prompt(ids, torch.tensor([1, 2]), mask)
-    expected = torch.tensor([[-100, 12, 13, 14], [-100, -100, 23, -100]])
+    expected = ids.clone()
+    expected[0, 0] = expected[1, :2] = expected[1, 3] = -100
     expect_integers(came, expected, "Where the mask is 0 the label should be -100.")
 
 
@@ -199,19 +208,23 @@ def test_unequal_numbers_of_labels(student, rng):
 
 
 @pytest.mark.task("learning_rate_at", points=1.5)
-def test_up_and_down(student):
+def test_up_and_down(student, rng):
     """The rate climbs to its peak during warm-up, and then falls."""
-    for step, share in ((0, 0.0), (5, 0.25), (20, 1.0), (60, 0.5)):
-        came = student.learning_rate_at(step, 100, 20, 2e-3)
-        expect_float(came, 2e-3 * share, f"At step {step} of 100, 20 of them warm-up, it is wrong.")
+    n, peak = int(rng.integers(2, 9)), a_rate(rng)
+    for step, share in ((0, 0.0), (n, 0.25), (4 * n, 1.0), (12 * n, 0.5)):
+        came = student.learning_rate_at(step, 20 * n, 4 * n, peak)
+        message = f"At step {step} of {20 * n}, {4 * n} of them warm-up, it is wrong."
+        expect_float(came, peak * share, message)
 
 
 @pytest.mark.task("learning_rate_at", points=1)
-def test_it_ends_at_zero(student):
+def test_it_ends_at_zero(student, rng):
     """After the warm-up the rate falls in a line, to 0 at total_steps."""
-    for step, share in ((8, 1.0), (16, 0.5), (24, 0.0)):
-        came = student.learning_rate_at(step, 24, 8, 1.0)
-        expect_float(came, share, f"At step {step} of 24, 8 of them warm-up, it is wrong.")
+    n, peak = int(rng.integers(3, 12)), a_rate(rng)
+    for step, share in ((n, 1.0), (2 * n, 0.5), (3 * n, 0.0)):
+        came = student.learning_rate_at(step, 3 * n, n, peak)
+        message = f"At step {step} of {3 * n}, {n} of them warm-up, it is wrong."
+        expect_float(came, peak * share, message)
 
 
 # ---------------------------------------------------------------------------------------- fine_tune
@@ -315,28 +328,30 @@ def test_other_batches_in_the_next_epoch(student, rng):
 
 
 @pytest.mark.task("pack", points=1)
-def test_sequences_share_rows(student):
+def test_sequences_share_rows(student, rng):
     """Sequences stand one behind the other, in the first row with room, padded on the right."""
-    came = student.pack([[1, 2, 3], [4, 5], [6, 7, 8, 9]], 6, 99)
-    expected = torch.tensor([[1, 2, 3, 4, 5, 99], [6, 7, 8, 9, 99, 99]])
+    (a, b, c), pad = tokens(rng, 3, 2, 4), rng.choice((0, a_token(rng)))
+    came = student.pack([a, b, c], 6, pad)
+    expected = torch.tensor([[*a, *b, pad], [*c, pad, pad]])
     message = "Sequences of 3, 2, 4 tokens in rows of 6: input_ids is not as stated."
     expect_integers(entry(came, "input_ids"), expected, message)
 
 
 @pytest.mark.task("pack", points=0.5)
-def test_positions_begin_anew(student):
+def test_positions_begin_anew(student, rng):
     """The positions of each sequence begin at 0."""
-    came = student.pack([[1, 2, 3], [4, 5], [6, 7, 8, 9]], 6, 99)
+    came = student.pack(tokens(rng, 3, 2, 4), 6, a_token(rng))
     expected = torch.tensor([[0, 1, 2, 0, 1, 0], [0, 1, 2, 3, 0, 0]])
     expect_integers(entry(came, "position_ids"), expected, "position_ids are not as stated.")
 
 
 @pytest.mark.task("pack", points=1)
-def test_two_sequences_do_not_see_each_other(student):
+def test_two_sequences_do_not_see_each_other(student, rng):
     """Of two sequences in a row none looks at the other, nor is one's first token to be predicted
     from the other, and no token looks at a later one; padding looks at something.
     """
-    came = student.pack([[1, 2], [3, 4, 5]], 6, 99)
+    a, b = tokens(rng, 2, 3)
+    came = student.pack([a, b], 6, a_token(rng))
     mask = expect_tensor(entry(came, "attention_mask"), (1, 6, 6), "attention_mask", torch.bool)
     expected = torch.zeros(5, 5, dtype=torch.bool)
     expected[:2, :2] = torch.ones(2, 2).tril().bool()
@@ -347,7 +362,7 @@ def test_two_sequences_do_not_see_each_other(student):
     )
     expect(bool(mask[0, 5].any()), "The padding behind them looks at nothing.")
     labels = expect_tensor(entry(came, "labels"), (1, 6), "labels", torch.int64)
-    expected = [-100, 2, -100, 4, 5]
+    expected = [-100, *a[1:], -100, *b[1:]]
     expect_equal(labels[0, :5].tolist(), expected, "The labels of two sequences are not as stated.")
 
 
@@ -355,15 +370,16 @@ def test_two_sequences_do_not_see_each_other(student):
 
 
 @pytest.mark.task("sft_bug_hunt", points=1.5)
-def test_batch_of_pairs(student):
+def test_batch_of_pairs(student, rng):
     """Prompt, response and end token stand in a row no wider than needed; the prompt and padding
     do not count, the response and its end do.
     """
-    came = student.build_batch([([5, 6, 7], [8, 9]), ([3], [4, 2])], 0)
+    (a, b, c, d), end = tokens(rng, 3, 2, 1, 2), rng.choice((0, a_token(rng)))
+    came = student.build_batch([(a, b), (c, d)], end)
     for key, rows in {
-        "input_ids": [[5, 6, 7, 8, 9, 0], [3, 4, 2, 0, 0, 0]],
+        "input_ids": [[*a, *b, end], [*c, *d, end, end, end]],
         "attention_mask": [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]],
-        "labels": [[-100, -100, -100, 8, 9, 0], [-100, 4, 2, 0, -100, -100]],
+        "labels": [[-100, -100, -100, *b, end], [-100, *d, end, -100, -100]],
     }.items():
         message = f"For prompts of 3 and 1 and responses of 2 tokens {key} is not as stated."
         expect_integers(entry(came, key), torch.tensor(rows), message)
