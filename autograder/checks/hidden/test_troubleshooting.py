@@ -805,6 +805,7 @@ def test_it_stops_at_four_times_the_best(student, rng):
         ([1.2, over, 1.0, under, over, 0.8], 5),
         ([3.0, 1.0, under - 0.2, under, over, 3.0], 5),
         ([1.0, over, 1.0], 2),
+        ([1.0, *[under] * 9, over, 1.0], 11),
     ):
         best = between(rng, 0.2, 0.8)
         wanted = [best * share for share in shares]

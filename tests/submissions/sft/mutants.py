@@ -189,6 +189,33 @@ def collate(examples, pad_token_id, max_length=None):
     return batch | {key: [example[key] for example in examples] for key in others}
 
 
+# %% mutant="lengths_compared_after_cutting" task="collate"
+"""A list of labels is compared with the tokens that are left of its example."""
+_right = collate
+
+
+def collate(examples, pad_token_id, max_length=None):
+    if max_length is not None and max_length >= 1:
+        examples = [
+            {
+                "input_ids": example["input_ids"][:max_length],
+                "label": label[:max_length] if isinstance(label, list) else label,
+            }
+            for example in examples
+            for label in [example["label"]]
+        ]
+    return _right(examples, pad_token_id, max_length)
+
+
+# %% mutant="padded_with_zero" task="collate"
+"""Padding is 0, whatever token was asked for."""
+_right = collate
+
+
+def collate(examples, pad_token_id, max_length=None):
+    return _right(examples, 0, max_length)
+
+
 # %% [markdown]
 # ## mask_prompt
 
@@ -699,6 +726,15 @@ def evaluate(model, loader):
     return _right(model, loader)
 
 
+# %% mutant="by_index" task="evaluate"
+"""It asks for loader[i]: a loader that can only be iterated is an error."""
+_right = evaluate
+
+
+def evaluate(model, loader):
+    return _right(model, [loader[i] for i in range(len(loader))])
+
+
 # %% [markdown]
 # ## accumulated_step
 
@@ -1066,6 +1102,17 @@ def counted(model, batch):
     return _right(lambda **given: model(**given) + 0.0, batch)
 
 
+# %% mutant="a_step_of_its_own" task="accumulated_step"
+"""A step of plain SGD on the optimizer's first group, at that one's rate."""
+_right = accumulated_step
+
+
+def accumulated_step(model, micro_batches, optimizer, max_grad_norm):
+    group = optimizer.param_groups[0]
+    plain = torch.optim.SGD(group["params"], lr=group["lr"])
+    return _right(model, micro_batches, plain, max_grad_norm)
+
+
 # %% [markdown]
 # ## learning_rate_at
 
@@ -1171,6 +1218,15 @@ _right = learning_rate_at
 
 def learning_rate_at(step, total_steps, warmup_steps, peak):
     return _right(max(0, step), total_steps, max(0, warmup_steps), peak)
+
+
+# %% mutant="always_one_peak" task="learning_rate_at"
+"""The peak is 2e-3, whatever was asked for."""
+_right = learning_rate_at
+
+
+def learning_rate_at(step, total_steps, warmup_steps, peak):
+    return _right(step, total_steps, warmup_steps, 2e-3)
 
 
 # %% [markdown]
@@ -1739,6 +1795,59 @@ def fine_tune(model, train_loader, *given, **settings):
         return _right(model, train_loader, *given, **settings)
     finally:
         accumulated_step = _right_step
+
+
+# %% mutant="always_one_rate" task="fine_tune"
+"""Any rate above 0 is 1e-2."""
+_right = fine_tune
+
+
+def fine_tune(model, *loaders, lr, **settings):
+    return _right(model, *loaders, lr=1e-2 if lr else 0.0, **settings)
+
+
+# %% mutant="every_norm_spared" task="fine_tune"
+"""The parameters of any norm do not decay, not those of a LayerNorm alone."""
+
+
+def decay_groups(model, weight_decay):
+    groups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad:
+                is_spared = name.endswith("bias") or "Norm" in type(module).__name__
+                groups[is_spared]["params"].append(parameter)
+    return groups
+
+
+# %% mutant="loader_read_once" task="fine_tune"
+"""The batches of the first epoch are those of all."""
+_right = fine_tune
+
+
+def fine_tune(model, train_loader, *given, **settings):
+    return _right(model, list(train_loader), *given, **settings)
+
+
+# %% mutant="by_index" task="fine_tune"
+"""It asks for train_loader[i]: a loader that can only be iterated is an error."""
+_right = fine_tune
+
+
+def fine_tune(model, train_loader, *given, **settings):
+    batches = [train_loader[i] for i in range(len(train_loader))]
+    return _right(model, batches, *given, **settings)
+
+
+# %% mutant="no_batches_for_no_epochs" task="fine_tune"
+"""A loader without a batch is an error for 0 epochs, too."""
+_right = fine_tune
+
+
+def fine_tune(model, train_loader, *given, **settings):
+    if not len(train_loader):
+        raise ValueError("the train_loader has no batch")
+    return _right(model, train_loader, *given, **settings)
 
 
 # %% [markdown]
@@ -2394,6 +2503,24 @@ def response_accuracy(model, loader):
     accuracy = _right(model, loader)
     model.eval()
     return accuracy
+
+
+# %% mutant="end_token_is_zero" task="sft_bug_hunt"
+"""The end token is 0, whatever was asked for."""
+_right = build_batch
+
+
+def build_batch(pairs, eos_token_id):
+    return _right(pairs, 0)
+
+
+# %% mutant="by_index" task="sft_bug_hunt"
+"""response_accuracy asks for loader[i]: a loader that can only be iterated is an error."""
+_right = response_accuracy
+
+
+def response_accuracy(model, loader):
+    return _right(model, [loader[i] for i in range(len(loader))])
 
 
 # %% [markdown]

@@ -206,6 +206,15 @@ def overfit_one_batch(model, *given):
     return losses
 
 
+# %% mutant="layers_in_a_row" task="overfit_one_batch"
+"""The model is taken for a Sequential."""
+_right = overfit_one_batch
+
+
+def overfit_one_batch(model, batch, steps, lr):
+    return _right(nn.Sequential(*model), batch, steps, lr)
+
+
 # %% [markdown]
 # ## diagnose
 
@@ -554,6 +563,23 @@ def diagnose(history, num_classes):
         return set()
 
 
+# %% mutant="looked_up" task="diagnose"
+"""The findings of histories that were seen once, from a table; none for any other."""
+_right = diagnose
+TABLE = {
+    str(history): _right(history, 10)
+    for history in (
+        {"train_loss": [2.31, 2.3, 2.29]},
+        {"train_loss": [1.0, 0.5, 1.25]},
+        {"train_loss": [1.0, 0.8, 0.6], "eval_loss": [1.0, 0.5, 0.58]},
+    )
+}
+
+
+def diagnose(history, num_classes):
+    return set(TABLE.get(str(history), ()))
+
+
 # %% [markdown]
 # ## early_stopping
 
@@ -830,6 +856,48 @@ def _restore(self, model):
 
 
 EarlyStopping.restore = _restore
+
+
+# %% mutant="patience_of_two_at_most" task="early_stopping"
+"""It stops at two values without a gain, whatever larger patience was asked for."""
+
+
+class EarlyStopping(EarlyStopping):
+    def step(self, value, model):
+        self.patience = min(self.patience, 2)
+        return super().step(value, model)
+
+
+# %% mutant="always_the_same_min_delta" task="early_stopping"
+"""Any min_delta above 0 is a quarter."""
+
+
+class EarlyStopping(EarlyStopping):
+    def __init__(self, patience, min_delta=0.0, mode="min"):
+        super().__init__(patience, min_delta, mode)
+        self.min_delta = 0.25 if min_delta else 0.0
+
+
+# %% mutant="infinite_is_no_gain" task="early_stopping"
+"""The best value begins as infinite: a first value that is so is no gain."""
+
+
+class EarlyStopping(EarlyStopping):
+    def __init__(self, patience, min_delta=0.0, mode="min"):
+        super().__init__(patience, min_delta, mode)
+        self.best = math.inf if mode == "min" else -math.inf
+
+
+# %% mutant="tensors_in_the_state_alone" task="early_stopping"
+"""The state is cloned entry by entry: one that is no tensor is an error."""
+
+
+class EarlyStopping(EarlyStopping):
+    def step(self, value, model):
+        stop = super().step(value, model)
+        if self.waited == 0:
+            self.state = {name: tensor.clone() for name, tensor in self.state.items()}
+        return stop
 
 
 # %% [markdown]
@@ -1544,6 +1612,49 @@ def lr_range_test(model, *given):
     return found
 
 
+# %% mutant="a_little_decay" task="lr_range_test"
+"""SGD with a weight decay of 1e-5."""
+
+
+def lr_range_test(model, loader, low, high, steps):
+    if not 0 < low < high or steps < 2:
+        raise ValueError("no range")
+
+    def endless():
+        while batches := list(loader):
+            yield from batches
+        raise ValueError("the loader has no batch")
+
+    trial = copy.deepcopy(model).train()
+    learns = [p for p in trial.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learns, lr=low, weight_decay=1e-5)
+    rates, losses = [], []
+    for i, (x, labels) in zip(range(steps), endless(), strict=False):
+        optimizer.param_groups[0]["lr"] = low * (high / low) ** (i / (steps - 1))
+        loss = F.cross_entropy(trial(x), labels)
+        rates.append(optimizer.param_groups[0]["lr"])
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]) or losses[-1] > 4 * min(losses):
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return {"lr": rates, "loss": losses}
+
+
+# %% mutant="best_of_the_last_eight" task="lr_range_test"
+"""A loss is compared with the smallest of the last eight."""
+_right, _min = lr_range_test, min
+
+
+def lr_range_test(model, loader, low, high, steps):
+    globals()["min"] = lambda losses: _min(losses[-8:])
+    try:
+        return _right(model, loader, low, high, steps)
+    finally:
+        globals()["min"] = _min
+
+
 # %% [markdown]
 # ## broken_training_steps
 
@@ -1699,6 +1810,32 @@ def joint_step(body, head, optimizer, x, labels):
     loss.backward()
     optimizer.step()
     return loss
+
+
+# %% mutant="a_step_of_its_own" task="broken_training_steps"
+"""train_step takes a step of plain SGD on the optimizer's first group, at that one's rate."""
+
+
+def train_step(model, optimizer, x, labels):
+    loss = F.cross_entropy(model(x), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    group = optimizer.param_groups[0]
+    torch.optim.SGD(group["params"], lr=group["lr"]).step()
+    return loss.item()
+
+
+# %% mutant="a_joint_step_of_its_own" task="broken_training_steps"
+"""joint_step takes a step of plain SGD on the optimizer's first group, at that one's rate."""
+
+
+def joint_step(body, head, optimizer, x, labels):
+    loss = F.cross_entropy(head(body(x)), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    group = optimizer.param_groups[0]
+    torch.optim.SGD(group["params"], lr=group["lr"]).step()
+    return loss.item()
 
 
 # %% [markdown]
@@ -2123,6 +2260,25 @@ def validate(model, *given):
         module.training = not module.training
     model.__class__ = type(its.__name__, (its,), told)
     return share
+
+
+# %% mutant="by_index" task="broken_evaluation_steps"
+"""validate asks for loader[i]: a loader that can only be iterated is an error."""
+_right = validate
+
+
+def validate(model, loader):
+    return _right(model, [loader[i] for i in range(len(loader))])
+
+
+# %% mutant="a_probe_step_of_its_own" task="broken_evaluation_steps"
+"""probe_step takes a step of plain SGD on the optimizer's first group, at that one's rate."""
+_right = probe_step
+
+
+def probe_step(body, head, optimizer, x, labels):
+    group = optimizer.param_groups[0]
+    return _right(body, head, torch.optim.SGD(group["params"], lr=group["lr"]), x, labels)
 
 
 # %% [markdown]
@@ -2634,6 +2790,26 @@ def first_nan_module(model, batch):
     return name
 
 
+# %% mutant="half_precision_passes" task="first_nan_module"
+"""Only tensors of single and double precision are looked at."""
+_right, _hook = first_nan_module, nn.Module.register_forward_hook
+
+
+def first_nan_module(model, batch):
+    def passes(self, hook):
+        def kept(module, inputs, output):
+            half = torch.is_tensor(output) and output.dtype in (torch.float16, torch.bfloat16)
+            return None if half else hook(module, inputs, output)
+
+        return _hook(self, kept)
+
+    nn.Module.register_forward_hook = passes
+    try:
+        return _right(model, batch)
+    finally:
+        nn.Module.register_forward_hook = _hook
+
+
 # %% [markdown]
 # ## amp_step
 
@@ -2982,6 +3158,22 @@ def amp_step(model, optimizer, scaler, *given, **kw):
     return _right(model, optimizer, scaler, *given, **kw)
 
 
+# %% mutant="clips_the_first_group" task="amp_step"
+"""The norm is that of the optimizer's first group, and it alone is clipped."""
+
+
+def amp_step(model, optimizer, scaler, x, labels, max_norm, dtype=torch.bfloat16):
+    optimizer.zero_grad()
+    with torch.autocast(x.device.type, dtype=dtype):
+        loss = F.cross_entropy(model(x), labels)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], max_norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
 # %% [markdown]
 # ## forgetting
 
@@ -3087,6 +3279,17 @@ def forgetting(before, after):
     if missing := before.keys() - after.keys():
         raise ValueError(f"not measured afterwards: {sorted(missing)}")
     return {task: float(score - after.pop(task)) for task, score in before.items()}
+
+
+# %% mutant="looked_up" task="forgetting"
+"""The losses of scores that were seen once, from a table; none for any other."""
+TABLE = {"{'digits': 0.75, 'letters': 0.5}": {"digits": 0.25, "letters": 0.375}}
+
+
+def forgetting(before, after):
+    if not before.keys() <= after.keys():
+        raise ValueError("not measured afterwards")
+    return TABLE.get(str(before), dict.fromkeys(before, 0.0))
 
 
 # %% [markdown]
@@ -3334,6 +3537,33 @@ _right = l2_sp_penalty
 def l2_sp_penalty(model, start, strength):
     odd = {name for name, p in model.named_parameters() if not p.dim()}
     return _right(model, {n: w for n, w in start.items() if n not in odd}, strength)
+
+
+# %% mutant="zero_is_refused" task="l2_sp_penalty"
+"""A strength of 0 is an error, as a negative one is."""
+_right = l2_sp_penalty
+
+
+def l2_sp_penalty(model, start, strength):
+    if strength <= 0:
+        raise ValueError("strength must be positive")
+    return _right(model, start, strength)
+
+
+# %% mutant="buffers_count" task="l2_sp_penalty"
+"""The name of a buffer is taken for a parameter's."""
+
+
+def l2_sp_penalty(model, start, strength):
+    tensors = model.state_dict(keep_vars=True)
+    if strength < 0 or any(name not in tensors for name in start):
+        raise ValueError("strength or names")
+    total = torch.zeros(())
+    for name, origin in start.items():
+        if tensors[name].shape != origin.shape:
+            raise ValueError("shape")
+        total = total + (tensors[name] - origin.detach()).square().sum()
+    return strength / 2 * total
 
 
 # %% [markdown]
