@@ -536,8 +536,8 @@ def fine_tune(
     Arguments
         model         as in `evaluate`; it trains in train mode, whatever mode it comes in.
                       Parameters that are not trainable stay bit for bit as they are
-        train_loader  iterable, anew in each epoch, of batches, with a length: a DataLoader or a
-                      list. Each batch has a label that counts; batches may differ in size
+        train_loader  iterable, once and anew in each epoch, of batches, with a length: a DataLoader
+                      or a list. Each batch has a label that counts; batches may differ in size
         eval_loader   iterable, anew in each epoch, of batches
         epochs        int ≥ 0; with 0 nothing is trained and the lists are empty
         warmup_ratio  float in [0, 1]

@@ -1638,22 +1638,27 @@ def fine_tune(model, train_loader, *given, **settings):
 
 
 # %% mutant="train_loss_afterwards" task="fine_tune"
-"""train_loss is of the model after the epoch, taken in a second pass."""
-_right, _right_evaluate = fine_tune, evaluate
+"""train_loss is of the model after the epoch, taken on its batches once more."""
+_right, _right_step, _right_evaluate = fine_tune, accumulated_step, evaluate
 
 
-def fine_tune(model, train_loader, *given, **settings):
-    global evaluate
-    losses = []
+def fine_tune(model, *given, **settings):
+    global accumulated_step, evaluate
+    batches, losses = [], []
+
+    def accumulated_step(model, batch, *rest):
+        batches.extend(batch)
+        return _right_step(model, batch, *rest)
 
     def evaluate(model, loader):
-        losses.append(_right_evaluate(model, train_loader)["loss"])
+        losses.append(_right_evaluate(model, batches)["loss"])
+        batches.clear()
         return _right_evaluate(model, loader)
 
     try:
-        history = _right(model, train_loader, *given, **settings)
+        history = _right(model, *given, **settings)
     finally:
-        evaluate = _right_evaluate
+        accumulated_step, evaluate = _right_step, _right_evaluate
     return {**history, "train_loss": losses}
 
 
