@@ -160,14 +160,14 @@ def momentum_on(net, batches, rates):
                 parameters[index] -= rates[min(index, 1)] * speed
 
 
-def expect_floats(value, expected, what, rtol=1e-8):
+def expect_floats(value, expected, what, rtol=1e-9):
     """Expect a list of floats to be these."""
     fine = type(value) is list and all(type(each) is float for each in value)
     expect(fine, f"{what} should be a list of floats.")
     expect(
         len(value) == len(expected), f"{what} has {short(len(value))} entries, not {len(expected)}."
     )
-    came, right = torch.tensor(value).double(), torch.tensor(expected).double()
+    came, right = (torch.tensor(each, dtype=torch.float64) for each in (value, expected))
     expect_close(came, right, f"{what} is not right.", rtol=rtol)
 
 
