@@ -412,7 +412,7 @@ def test_softmax_before_the_loss(student, rng):
                 "train_loss": [loss + 0.1, above + below - loss, loss],
                 "train_accuracy": [0.6, 1.81 - accuracy, accuracy],
             }
-            what = f"loss={loss:.4f}, {accuracy=} at the end"
+            what = f"loss={round(loss, 4)}, {accuracy=} at the end"
             cases.append((history, classes, findings, what))
     expect_findings(student, cases)
 

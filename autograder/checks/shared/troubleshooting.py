@@ -70,7 +70,7 @@ def between(rng, low, high):
 
 def in_short(values):
     """A list of numbers for a message."""
-    return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
+    return str([round(value, 4) for value in values])
 
 
 def falling(rng, count):
