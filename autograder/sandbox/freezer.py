@@ -51,16 +51,16 @@ _CHILDREN = Path("/proc/thread-self/children")
 class Freezer:
     """Stops and continues one process and all that it has started."""
 
-    def __init__(self, pid: int, begun: Callable[[], int]) -> None:
+    def __init__(self, pid: int, next_number: Callable[[], int]) -> None:
         """Stand for the process `pid` and those below it.
 
         Args:
             pid: its number.
-            begun: returns a number that differs from the last if a process was begun beside it;
-                −1 if that cannot be told.
+            next_number: begins a process beside it and returns that one's number; −1 if there is
+                none.
         """
         self._pid = pid
-        self._begun_beside = begun
+        self._next_number = next_number
         self._stopped: dict[int, psutil.Process] = {}
         self._cpu, self._begun = math.nan, -1
         self._used: dict[int, float] = {}
@@ -95,7 +95,7 @@ class Freezer:
     def thaw(self) -> None:
         """Continue what was stopped, and note what `cpu_seconds` counts from."""
         if self._stopped:
-            self._begun = self._begun_beside() if not self.has_helpers else -1
+            self._begun = self._next_number() if not self.has_helpers else -1
             self._cpu = cpu_seconds(self._pid)
         for process in self._stopped.values():
             with contextlib.suppress(psutil.Error):
@@ -114,7 +114,7 @@ class Freezer:
         """Whether, stopped again, it is and was alone, and nothing was begun since it ran."""
         if self._begun < 0 or self.has_helpers:
             return False
-        return self._begun == self._begun_beside()
+        return self._next_number() == self._begun + 1
 
     @property
     def has_helpers(self) -> bool:

@@ -44,9 +44,8 @@ class Process:
         except TimeoutError:
             raise SandboxError(f"no answer within {BIRTH_SECONDS} s") from None
         self.pid = _pid_of(self._pidfd)
-        self.freezer = Freezer(self.pid, self._begun)
-        self._counts = 0
         self._end = b""
+        self.freezer = Freezer(self.pid, self.next_number)
 
     def signal_kill(self) -> None:
         """End it and all that it started: it is the init of its namespace."""
@@ -58,18 +57,17 @@ class Process:
         """Whether it has not ended."""
         return not has_ended(self._pidfd)
 
-    def _begun(self) -> int:
-        """Return a number that differs from the last if a process or thread was begun beside it.
+    def next_number(self) -> int:
+        """Return the number of a process that its parent begins beside it; −1 once it has ended.
 
-        Its parent begins one to see the number that it gets. None can be told once it has ended.
+        Each is one more than the last, unless it has begun others.
         """
         self._birth.settimeout(BIRTH_SECONDS)
         with contextlib.suppress(OSError):
             self._birth.send(b"?")
             answer = self._birth.recv(64)
             if answer.startswith(NEXT):
-                self._counts += 1
-                return int(answer.removeprefix(NEXT)) - self._counts
+                return int(answer.removeprefix(NEXT))
             self._end = answer
         return -1
 

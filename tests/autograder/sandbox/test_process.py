@@ -33,6 +33,17 @@ def test_a_process_runs_until_it_ends(sandbox):
             student.leave()
 
 
+def test_beside_one_that_was_killed_no_process_is_begun(sandbox):
+    with running(sandbox, "x = 1") as (_, session):
+        child = session._child
+        first = child.next_number()
+        assert first > 0 and child.next_number() == first + 1
+        os.kill(session.pid, signal.SIGKILL)
+        assert settles(lambda: not child.runs)
+        assert child.next_number() == -1
+        assert child.ended() == -signal.SIGKILL
+
+
 def test_a_kill_from_outside_is_nobody_s_fault_at_first(sandbox):
     with running(sandbox, "x = 1") as (student, session):
         os.kill(session.pid, signal.SIGKILL)
